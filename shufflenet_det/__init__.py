@@ -1,17 +1,21 @@
 """Exact ShuffleNet V1 and V2 backbones for MMDetection, on today's PyTorch.
 
 Importing the package makes mmdet usable where it is not (:mod:`shufflenet_det.host`) and registers
-the backbones in ``mmdet.registry.MODELS``.
+the backbones and the parts of detectors that mmdet lacks in ``mmdet.registry.MODELS``.
 """
 
-from . import host
-from .backbones import ShuffleNetV1, ShuffleNetV2
+from . import host, weights
+from .backbones import MobileNetV1, ShuffleNetV1, ShuffleNetV2, Xception
+from .backbones.base import LevelBackbone
 from .version import __version__
 
+LevelBackbone.pretrained_loader = staticmethod(weights.load_pretrained)
 if host.apply():
     from mmdet.registry import MODELS
 
-    for _backbone in (ShuffleNetV1, ShuffleNetV2):
+    from . import detectors  # noqa: F401
+
+    for _backbone in (MobileNetV1, ShuffleNetV1, ShuffleNetV2, Xception):
         MODELS.register_module(module=_backbone)
 
-__all__ = ["ShuffleNetV1", "ShuffleNetV2", "__version__"]
+__all__ = ["MobileNetV1", "ShuffleNetV1", "ShuffleNetV2", "Xception", "__version__"]

@@ -1,9 +1,9 @@
-"""The walk over stem and stages that ShuffleNet V1 and V2 share."""
+"""The walk over stem and stages that the backbones share."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from mmengine.model import BaseModule, PretrainedInit
@@ -12,32 +12,38 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from .layers import Cfg, activation, conv_norm
-from .pretrained import load_pretrained
 
+# The level of each part of a network, by which ``out_indices`` and ``frozen_stages`` count.
+LEVELS = {"conv1": 0, "stage1": 0, "stage2": 1, "stage3": 2, "stage4": 3, "conv5": 4}
 DEFAULT_INIT: list[dict[str, Any]] = [
     {"type": "Kaiming", "layer": "Conv2d"},
     {"type": "Constant", "val": 1, "layer": ["_BatchNorm", "GroupNorm"]},
 ]
 
 
-class ShuffleNetBase(BaseModule):
+class LevelBackbone(BaseModule):
     """A backbone of levels, counted as mmdet's ResNet counts them.
 
-    Level 0 is the stem after its max-pooling (stride 4), levels 1 to 3 are the papers' stages 2
-    to 4 (strides 8, 16, 32). Levels above the last of ``out_indices`` are not built, so every
-    parameter that exists gets a gradient. A subclass names its levels in ``LEVELS`` and builds
-    one in ``_make_level``.
+    Level 0 is the stem after its max-pooling (stride 4), and where there is a stage 1 behind it
+    that one's output, as a ResNet's; levels 1 to 3 are stages 2 to 4 (strides 8, 16, 32). Levels
+    above the last of ``out_indices`` are not built, so every parameter that exists gets a gradient.
+    A subclass builds its parts in ``_make_part``.
 
     Attributes:
         out_channels: Channels of each output, in the order of ``out_indices``.
         out_strides: Stride of each output in pixels, in the same order.
+        unbuilt_parts: Names of the parts above the last output.
     """
 
-    LEVELS: tuple[str, ...]
+    # Loads ``init_cfg``'s ``Pretrained``; the package sets it, as weights/ is above this room.
+    pretrained_loader: ClassVar[Callable[..., None]]
+    # Arguments that decide what weights compute and that no shape shows: state_dicts state them.
+    UNSEEN: ClassVar[dict[str, Any]] = {}
 
     def __init__(
         self,
-        widths: Sequence[int],
+        widths: Mapping[str, int],
+        stage_repeats: Sequence[int],
         *,
         out_indices: Sequence[int] = (1, 2, 3),
         frozen_stages: int = -1,
@@ -51,7 +57,8 @@ class ShuffleNetBase(BaseModule):
         """Build the levels.
 
         Args:
-            widths: Channels of every level, one for each name in ``LEVELS``.
+            widths: Channels of every part, by its name of ``LEVELS``, in the order of the walk.
+            stage_repeats: Units of every stage, one number for each.
             out_indices: Levels to return, ascending.
             frozen_stages: Levels 0 to this one are frozen, parameters and normalisation; -1: none.
             conv_cfg: Config of the convolutions; None is ``Conv2d``.
@@ -64,10 +71,19 @@ class ShuffleNetBase(BaseModule):
                 normalisations, as mmdet's ResNet has it.
 
         Raises:
-            ValueError: ``out_indices`` or ``frozen_stages`` is not legal, or a layer's config.
+            ValueError: ``stage_repeats``, ``out_indices`` or ``frozen_stages`` is not legal, or a
+                layer's config.
         """
         super().__init__(init_cfg=DEFAULT_INIT if init_cfg is None else init_cfg)
-        last_level = len(self.LEVELS) - 1
+        stages = [name for name in widths if name.startswith("stage")]
+        given = tuple(stage_repeats) if isinstance(stage_repeats, Sequence) else ()
+        if len(given) != len(stages) or not all(n in range(1, 1000) for n in given):
+            raise ValueError(
+                f"stage_repeats={stage_repeats!r}: must be {len(stages)} numbers of units, one or "
+                f"more in each of {', '.join(stages)}"
+            )
+        self._repeats = dict(zip(stages, given, strict=True))
+        last_level = LEVELS[list(widths)[-1]]
         self.out_indices = _checked_out_indices(out_indices, last_level)
         if not -1 <= frozen_stages <= last_level:
             raise ValueError(f"frozen_stages={frozen_stages}: must be -1 (none) to {last_level}")
@@ -77,23 +93,31 @@ class ShuffleNetBase(BaseModule):
         self._conv_norm_cfg = {"conv_cfg": conv_cfg, "norm_cfg": norm_cfg or {"type": "BN"}}
         self._act_cfg = act_cfg or {"type": "ReLU"}
 
-        channels, strides = [], []
+        self._parts = {
+            name: LEVELS[name] for name in widths if LEVELS[name] <= self.out_indices[-1]
+        }
+        self.unbuilt_parts = tuple(name for name in widths if name not in self._parts)
+        outs = {}
         in_channels, stride = 3, 1
-        for level in range(self.out_indices[-1] + 1):
-            module, level_stride = self._make_level(level, in_channels, widths[level])
-            self.add_module(self.LEVELS[level], module)
-            if level == 0:
-                self.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
-            in_channels, stride = widths[level], stride * level_stride
-            channels.append(in_channels)
-            strides.append(stride)
-        self.out_channels = tuple(channels[i] for i in self.out_indices)
-        self.out_strides = tuple(strides[i] for i in self.out_indices)
+        for name, level in self._parts.items():
+            module, part_stride = self._make_part(name, in_channels, widths[name])
+            self.add_module(name, module)
+            if name == "conv1":
+                self.maxpool, pool_stride = self._make_maxpool()
+                part_stride *= pool_stride
+            in_channels, stride = widths[name], stride * part_stride
+            outs[level] = in_channels, stride
+        self.out_channels, self.out_strides = zip(*(outs[i] for i in self.out_indices), strict=True)
         self._freeze()
+        self.register_state_dict_post_hook(_state_network)
 
-    def _make_level(self, level: int, in_channels: int, out_channels: int) -> tuple[nn.Module, int]:
-        """The module of one level and its stride (the stem's with the max-pooling's)."""
+    def _make_part(self, name: str, in_channels: int, out_channels: int) -> tuple[nn.Module, int]:
+        """The module of one part and its stride, the max-pooling's aside."""
         raise NotImplementedError
+
+    def _make_maxpool(self) -> tuple[nn.Module, int]:
+        """What stands behind conv1, and its stride."""
+        return nn.MaxPool2d(kernel_size=3, stride=2, padding=1), 2
 
     def _conv_norm_act(self, *args: int) -> nn.Sequential:
         return nn.Sequential(
@@ -111,16 +135,16 @@ class ShuffleNetBase(BaseModule):
             One map for each of ``out_indices``, (N, C_i, ⌈H/s_i⌉, ⌈W/s_i⌉) with C_i of
             ``out_channels`` and s_i of ``out_strides``.
         """
-        outs = []
-        for level, name in enumerate(self._built_levels()):
+        outs = {}
+        for name, level in self._parts.items():
             x = self._run(name, x)
-            if level == 0:
+            if name == "conv1":
                 x = self.maxpool(x)
             if level in self.out_indices:
-                outs.append(x)
-        return tuple(outs)
+                outs[level] = x
+        return tuple(outs.values())
 
-    def train(self, mode: bool = True) -> "ShuffleNetBase":
+    def train(self, mode: bool = True) -> "LevelBackbone":
         """Set training mode; what is frozen stays in evaluation mode. Returns self."""
         super().train(mode)
         self._freeze()
@@ -136,28 +160,32 @@ class ShuffleNetBase(BaseModule):
         for cfg in init_cfgs:
             if cfg["type"] in ("Pretrained", PretrainedInit):
                 arguments = {k: v for k, v in cfg.items() if k != "type"}
-                unbuilt = self.LEVELS[self.out_indices[-1] + 1 :]
-                load_pretrained(self, unbuilt_levels=unbuilt, **arguments)
+                self.pretrained_loader(self, **arguments)
                 self.is_init = True
                 return
         super().init_weights()
 
-    def _built_levels(self) -> tuple[str, ...]:
-        return self.LEVELS[: self.out_indices[-1] + 1]
-
     def _freeze(self) -> None:
-        for name in self._built_levels()[: self.frozen_stages + 1]:
-            getattr(self, name).eval().requires_grad_(False)
+        for name, level in self._parts.items():
+            if level <= self.frozen_stages:
+                getattr(self, name).eval().requires_grad_(False)
 
     def _run(self, name: str, x: Tensor) -> Tensor:
-        level = getattr(self, name)
+        part = getattr(self, name)
         in_units = self.with_cp and self.training and name.startswith("stage")
         if not (in_units and torch.is_grad_enabled()):
-            return level(x)
-        for unit in level:
+            return part(x)
+        for unit in part.children():
             contexts = partial(_recompute_contexts, unit)
             x = checkpoint(unit, x, use_reentrant=False, context_fn=contexts)
         return x
+
+
+def _state_network(
+    module: LevelBackbone, state: dict[str, Tensor], prefix: str, metadata: dict[str, Any]
+) -> None:
+    """Let a checkpoint tell what its tensors do not: a hook of ``state_dict``."""
+    metadata["network"] = {name: getattr(module, name) for name in module.UNSEEN}
 
 
 def _recompute_contexts(unit: nn.Module) -> tuple[Any, Any]:

@@ -4,6 +4,7 @@ from typing import Any
 
 from mmengine.registry import MODELS
 from torch import nn
+from torchvision.ops import SqueezeExcitation
 
 Cfg = dict[str, Any]
 
@@ -71,6 +72,30 @@ def activation(act_cfg: Cfg) -> nn.Module:
     if layer_type in _ACTS:
         kwargs.setdefault("inplace", True)
     return _layer_class(layer_type, _ACTS, "act_cfg")(**kwargs)
+
+
+def squeeze_excitation(channels: int, unit_channels: int, reduction: int | None) -> list[nn.Module]:
+    """Squeeze-and-excitation on a unit's branch, or nothing.
+
+    Args:
+        channels: Channels of the branch.
+        unit_channels: Channels of the unit's output.
+        reduction: ``unit_channels`` over the channels that are squeezed to; None: no layer.
+
+    Returns:
+        One layer, (N, C, H, W) to the same, or an empty list.
+
+    Raises:
+        ValueError: ``reduction`` is not a whole number that leaves a channel.
+    """
+    if reduction is None:
+        return []
+    if not isinstance(reduction, int) or not 1 <= reduction <= unit_channels:
+        raise ValueError(
+            f"se_reduction={reduction!r}: must be None or a whole number, 1 to the "
+            f"{unit_channels} channels of the narrowest stage"
+        )
+    return [SqueezeExcitation(channels, unit_channels // reduction)]
 
 
 def _norm(norm_cfg: Cfg, channels: int) -> nn.Module:

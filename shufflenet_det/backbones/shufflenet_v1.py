@@ -1,54 +1,70 @@
 """ShuffleNet V1 (Zhang et al., CVPR 2018, arXiv:1707.01083v2)."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .base import ShuffleNetBase
-from .layers import Cfg, activation, conv_norm
+from .base import LevelBackbone
+from .layers import Cfg, activation, conv_norm, squeeze_excitation
 
 # {(groups, widen_factor): (stem, stage 2, stage 3, stage 4)}.
 # 1.0x: Table 1. The other factors multiply every layer's filters (Sec. 3.3), rounded up so that
 # groups and concatenations divide; the stems are the authors' released ones (24 at 1.5x, too).
+# 0.75x is not in the paper, but among what pytorchcv has published.
 WIDTHS: dict[tuple[int, float], tuple[int, int, int, int]] = {
     (1, 0.25): (6, 36, 72, 144),
     (1, 0.5): (12, 72, 144, 288),
+    (1, 0.75): (18, 108, 216, 432),
     (1, 1.0): (24, 144, 288, 576),
     (1, 1.5): (24, 216, 432, 864),
     (1, 2.0): (48, 288, 576, 1152),
     (2, 0.25): (6, 56, 104, 200),
     (2, 0.5): (12, 104, 200, 400),
+    (2, 0.75): (18, 152, 304, 600),
     (2, 1.0): (24, 200, 400, 800),
     (2, 1.5): (24, 304, 600, 1200),
     (2, 2.0): (48, 400, 800, 1600),
     (3, 0.25): (6, 60, 120, 240),
     (3, 0.5): (12, 120, 240, 480),
+    (3, 0.75): (18, 180, 360, 720),
     (3, 1.0): (24, 240, 480, 960),
     (3, 1.5): (24, 360, 720, 1440),
     (3, 2.0): (48, 480, 960, 1920),
     (4, 0.25): (8, 80, 144, 272),
     (4, 0.5): (12, 144, 272, 544),
+    (4, 0.75): (20, 208, 416, 816),
     (4, 1.0): (24, 272, 544, 1088),
     (4, 1.5): (24, 416, 816, 1632),
     (4, 2.0): (48, 544, 1088, 2176),
     (8, 0.25): (8, 96, 192, 384),
     (8, 0.5): (16, 192, 384, 768),
+    (8, 0.75): (24, 288, 576, 1152),
     (8, 1.0): (24, 384, 768, 1536),
     (8, 1.5): (24, 576, 1152, 2304),
     (8, 2.0): (48, 768, 1536, 3072),
 }
 # Units of stages 2, 3, 4 (Table 1).
 REPEATS = (4, 8, 4)
+# A unit's output channels over those of its depthwise convolution (Sec. 3.2).
+BOTTLENECK = 4
+# ShuffleNet V1-50, 3 groups (V2's paper, Table 6 and appendix): stem and stages 1 to 4, units,
+# bottleneck ratio. The appendix has a stem of 64, which 3 groups do not divide: rounded up like the
+# widths above. It does not tell the bottleneck: 2 is what gives its 2.3 G multiply-adds.
+WIDTHS_50 = (66, 360, 720, 1440, 2880)
+REPEATS_50 = (3, 4, 6, 3)
+BOTTLENECK_50 = 2
+SHUFFLES = ("paper", "inverse", "none")
 
 
 class ShuffleUnitV1(nn.Module):
     """One ShuffleNet unit (V1, Sec. 3.2, Fig. 2b and 2c).
 
     1x1 grouped convolution, shuffle, 3x3 depthwise convolution without activation, 1x1 grouped
-    convolution; then the input is added (stride 1), or its 3x3 average pooling stands before the
-    result in a concatenation (stride 2), and the activation follows.
+    convolution; then the input is added, or where channels become more it stands before the result
+    in a concatenation, at stride 2 average-pooled by 3x3, and the activation follows.
     """
 
     def __init__(
@@ -58,8 +74,10 @@ class ShuffleUnitV1(nn.Module):
         stride: int,
         groups: int,
         *,
+        mid_channels: int,
         first_groups: int,
         shuffle_groups: int,
+        se_reduction: int | None,
         conv_norm_cfg: dict[str, Any],
         act_cfg: Cfg,
     ) -> None:
@@ -68,17 +86,19 @@ class ShuffleUnitV1(nn.Module):
         Args:
             in_channels: Channels of the input.
             out_channels: Channels of the output, the concatenated input included.
-            stride: 1 (add) or 2 (concatenate).
+            stride: 1 or 2.
             groups: Groups of the second pointwise convolution.
+            mid_channels: Channels between the pointwise convolutions.
             first_groups: Groups of the first one.
             shuffle_groups: ``groups`` argument of ``channel_shuffle``; 1 leaves channels in place.
+            se_reduction: Of the squeeze-and-excitation behind the last convolution; None: none.
             conv_norm_cfg: ``conv_cfg`` and ``norm_cfg``.
             act_cfg: Config of the activations.
         """
         super().__init__()
-        mid_channels = out_channels // 4
-        branch_channels = out_channels - in_channels if stride == 2 else out_channels
         self.stride = stride
+        self.concatenates = stride == 2 or in_channels != out_channels
+        branch_channels = out_channels - in_channels if self.concatenates else out_channels
         self.shuffle_groups = shuffle_groups
         self.compress = nn.Sequential(
             *conv_norm(in_channels, mid_channels, 1, 1, first_groups, **conv_norm_cfg),
@@ -88,7 +108,8 @@ class ShuffleUnitV1(nn.Module):
             *conv_norm(mid_channels, mid_channels, 3, stride, mid_channels, **conv_norm_cfg)
         )
         self.expand = nn.Sequential(
-            *conv_norm(mid_channels, branch_channels, 1, 1, groups, **conv_norm_cfg)
+            *conv_norm(mid_channels, branch_channels, 1, 1, groups, **conv_norm_cfg),
+            *squeeze_excitation(branch_channels, out_channels, se_reduction),
         )
         self.act = activation(act_cfg)
 
@@ -98,75 +119,147 @@ class ShuffleUnitV1(nn.Module):
         if self.shuffle_groups > 1:
             out = F.channel_shuffle(out, self.shuffle_groups)
         out = self.expand(self.depthwise(out))
-        if self.stride == 1:
+        if not self.concatenates:
             return self.act(x + out)
-        return self.act(torch.cat((F.avg_pool2d(x, 3, stride=2, padding=1), out), dim=1))
+        shortcut = F.avg_pool2d(x, 3, stride=2, padding=1) if self.stride == 2 else x
+        return self.act(torch.cat((shortcut, out), dim=1))
 
 
-class ShuffleNetV1(ShuffleNetBase):
+class ShuffleNetV1(LevelBackbone):
     """ShuffleNet V1 (CVPR 2018, Table 1; widths at other scale factors as released).
 
-    All 1x1 convolutions of the units are grouped but one: the first of stage 2, whose input is
-    the narrow stem (caption of Table 1). Levels: 0 stem (stride 4), 1, 2, 3 the paper's stages
-    2, 3, 4 (strides 8, 16, 32).
+    All 1x1 convolutions of the units are grouped but one: the very first, whose input is the
+    narrow stem (caption of Table 1). Levels: 0 stem (stride 4), 1, 2, 3 the paper's stages 2, 3, 4
+    (strides 8, 16, 32).
+
+    Where the papers leave a choice open: squeeze-and-excitation stands behind the last convolution
+    of a unit, before the sum or the concatenation; ``se_reduction=16`` there gives the 527 M
+    multiply-adds of "2x (with SE, g=3)" in Table 5. V1-50's first stage has stride 1, and its
+    first unit concatenates its input as it is.
     """
 
-    LEVELS = ("conv1", "stage2", "stage3", "stage4")
+    UNSEEN: ClassVar[dict[str, Any]] = {"shuffle": "paper", "stem_act": True}
 
     def __init__(
         self,
         groups: int = 3,
         widen_factor: float = 1.0,
         shuffle: str = "paper",
+        *,
+        depth: int | None = None,
+        bottleneck_ratio: int | None = None,
+        stage_repeats: Sequence[int] | None = None,
+        stem_channels: int | None = None,
+        stem_act: bool = True,
+        se_reduction: int | None = None,
         **kwargs: Any,
     ) -> None:
         """Build the network.
 
         Args:
             groups: Groups of the pointwise convolutions: 1, 2, 3, 4 or 8.
-            widen_factor: Scale factor of the widths: 0.25, 0.5, 1.0, 1.5 or 2.0.
+            widen_factor: Scale factor of the widths: 0.25, 0.5, 0.75, 1.0, 1.5 or 2.0.
             shuffle: Which way channels are shuffled. 'paper': (g, C/g) transposed (Fig. 1);
-                'inverse': (C/g, g) transposed, which is what the authors released. The two are
-                different networks to the same weights.
+                'inverse': (C/g, g) transposed, which is what the authors released; 'none': not at
+                all (Table 3). They are different networks to the same weights.
+            depth: 50 for ShuffleNet V1-50, of 3 groups (V2's paper, Table 6); None for Table 1's.
+            bottleneck_ratio: A unit's output channels over those of its depthwise convolution;
+                None: 4 (Sec. 3.2), or 2 in V1-50.
+            stage_repeats: Units of each stage; None: 4, 8, 4 (Table 1), or V1-50's 3, 4, 6, 3.
+            stem_channels: Channels of the stem where they are not as usual (others' 36 at 1.5x).
+            stem_act: Whether an activation is behind the stem's normalisation.
+            se_reduction: Squeeze-and-excitation in every unit (Table 5), which squeezes to the
+                unit's output channels over this; None: none.
             **kwargs: ``out_indices``, ``frozen_stages``, ``conv_cfg``, ``norm_cfg``, ``act_cfg``,
-                ``norm_eval``, ``with_cp``, ``init_cfg``: see :class:`ShuffleNetBase`.
+                ``norm_eval``, ``with_cp``, ``init_cfg``: see :class:`LevelBackbone`.
 
         Raises:
-            ValueError: The combination of groups and width does not exist, or another argument
-                is not legal.
+            ValueError: The combination of groups and width does not exist, groups do not divide
+                channels, or another argument is not legal; the message names what is.
         """
-        if (groups, widen_factor) not in WIDTHS:
-            legal_groups, legal_factors = (sorted(set(axis)) for axis in zip(*WIDTHS, strict=True))
+        if shuffle not in SHUFFLES:
+            raise ValueError(f"shuffle={shuffle!r}: must be one of {SHUFFLES}")
+        names: tuple[str, ...] = ("conv1", "stage2", "stage3", "stage4")
+        repeats: Sequence[int] = REPEATS
+        ratio = BOTTLENECK
+        if depth is None:
+            row = _row(groups, widen_factor)
+        elif (depth, groups, widen_factor) == (50, 3, 1.0):
+            names = ("conv1", "stage1", "stage2", "stage3", "stage4")
+            row, repeats, ratio = WIDTHS_50, REPEATS_50, BOTTLENECK_50
+        else:
             raise ValueError(
-                f"groups={groups!r}, widen_factor={widen_factor!r}: groups must be one of "
-                f"{legal_groups}, widen_factor one of {legal_factors}"
+                f"depth={depth!r}, groups={groups!r}, widen_factor={widen_factor!r}: depth must be "
+                "None, or 50 with groups=3 and widen_factor=1.0"
             )
-        if shuffle not in ("paper", "inverse"):
-            raise ValueError(f"shuffle={shuffle!r}: must be 'paper' or 'inverse'")
+        widths = dict(zip(names, row, strict=True))
+        if stem_channels is not None:
+            widths["conv1"] = _checked_stem(stem_channels, groups, row[1])
         self.groups = groups
         self.shuffle = shuffle
-        super().__init__(WIDTHS[groups, widen_factor], **kwargs)
+        self.stem_act = stem_act
+        self._ratio = ratio if bottleneck_ratio is None else bottleneck_ratio
+        _check_ratio(self._ratio, groups, row[1:])
+        self._se_reduction = se_reduction
+        super().__init__(widths, repeats if stage_repeats is None else stage_repeats, **kwargs)
 
-    def _make_level(self, level: int, in_channels: int, out_channels: int) -> tuple[nn.Module, int]:
-        if level == 0:
-            return self._conv_norm_act(in_channels, out_channels, 3, 2), 4
-        mid_channels = out_channels // 4
-        shuffle_groups = self.groups
-        if self.shuffle == "inverse" and self.groups > 1:
-            shuffle_groups = mid_channels // self.groups
+    def _make_part(self, name: str, in_channels: int, out_channels: int) -> tuple[nn.Module, int]:
+        if name == "conv1":
+            stem = self._conv_norm_act(in_channels, out_channels, 3, 2)
+            return stem if self.stem_act else stem[:2], 2
+        mid_channels = out_channels // self._ratio
+        shuffle_groups = {
+            "paper": self.groups,
+            "inverse": mid_channels // self.groups if self.groups > 1 else 1,
+            "none": 1,
+        }[self.shuffle]
+        first_stage = name == next(iter(self._repeats))
+        stride = 1 if name == "stage1" else 2
         units = []
-        for i in range(REPEATS[level - 1]):
-            first_of_all = level == 1 and i == 0
+        for i in range(self._repeats[name]):
             units.append(
                 ShuffleUnitV1(
                     in_channels if i == 0 else out_channels,
                     out_channels,
-                    stride=2 if i == 0 else 1,
+                    stride=stride if i == 0 else 1,
                     groups=self.groups,
-                    first_groups=1 if first_of_all else self.groups,
+                    mid_channels=mid_channels,
+                    first_groups=1 if first_stage and i == 0 else self.groups,
                     shuffle_groups=shuffle_groups,
+                    se_reduction=self._se_reduction,
                     conv_norm_cfg=self._conv_norm_cfg,
                     act_cfg=self._act_cfg,
                 )
             )
-        return nn.Sequential(*units), 2
+        return nn.Sequential(*units), stride
+
+
+def _row(groups: int, widen_factor: float) -> tuple[int, ...]:
+    if (groups, widen_factor) not in WIDTHS:
+        legal_groups, legal_factors = (sorted(set(axis)) for axis in zip(*WIDTHS, strict=True))
+        raise ValueError(
+            f"groups={groups!r}, widen_factor={widen_factor!r}: groups must be one of "
+            f"{legal_groups}, widen_factor one of {legal_factors}"
+        )
+    return WIDTHS[groups, widen_factor]
+
+
+def _checked_stem(stem_channels: int, groups: int, stage_channels: int) -> int:
+    if stem_channels not in range(groups, stage_channels, groups):
+        raise ValueError(
+            f"stem_channels={stem_channels!r}: must be a multiple of groups={groups} below the "
+            f"first stage's {stage_channels} channels"
+        )
+    return stem_channels
+
+
+def _check_ratio(ratio: int, groups: int, widths: Sequence[int]) -> None:
+    def fits(candidate: int) -> bool:
+        return all(width % (candidate * groups) == 0 for width in widths)
+
+    if not isinstance(ratio, int) or ratio < 1 or not fits(ratio):
+        legal = [candidate for candidate in range(1, min(widths) + 1) if fits(candidate)]
+        raise ValueError(
+            f"bottleneck_ratio={ratio!r}: the stages' {tuple(widths)} channels over it must be "
+            f"multiples of groups={groups}, so it is one of {legal}"
+        )

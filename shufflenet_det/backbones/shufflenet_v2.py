@@ -1,13 +1,14 @@
 """ShuffleNet V2 (Ma et al., ECCV 2018, arXiv:1807.11164)."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .base import ShuffleNetBase
-from .layers import Cfg, activation, conv_norm
+from .base import LevelBackbone
+from .layers import Cfg, activation, conv_norm, squeeze_excitation
 
 # {widen_factor: (stem, stage 2, stage 3, stage 4, conv5)} (Table 5).
 WIDTHS: dict[float, tuple[int, int, int, int, int]] = {
@@ -18,7 +19,16 @@ WIDTHS: dict[float, tuple[int, int, int, int, int]] = {
 }
 # Units of stages 2, 3, 4 (Table 5).
 REPEATS = (4, 8, 4)
-LAYOUTS = ("torchvision", "paper")
+# {depth: (stem, stages 1 to 4, conv6)} and units of the large networks (Table 6 and appendix).
+WIDTHS_DEEP: dict[int, tuple[int, int, int, int, int, int]] = {
+    50: (64, 244, 488, 976, 1952, 2048),
+    164: (128, 340, 680, 1360, 2720, 2048),
+}
+REPEATS_DEEP = {50: (3, 4, 6, 3), 164: (10, 10, 23, 10)}
+# V2-164's stem has two 3x3 convolutions before its last one.
+STEM_BEFORE_164 = (64, 64)
+LAYOUTS = ("torchvision", "paper", "pytorchcv", "pytorchcv_b")
+SPLIT_24 = ("paper", "pytorchcv_b")  # the first unit passes as many channels on as the stem has
 
 
 class ShuffleUnitV2(nn.Module):
@@ -28,8 +38,8 @@ class ShuffleUnitV2(nn.Module):
     convolutions (``branch2``). Stride 2: both branches see the whole input, ``branch1`` with a
     3x3 depthwise and a 1x1 convolution. The branches are concatenated in this order.
 
-    The layouts differ in where channels are exchanged. 'torchvision': the halves are the first
-    and the second, and the output is shuffled. 'paper' (the authors' code): a stride-1 unit
+    Channels are exchanged in one of two ways. By halves (torchvision's): a stride-1 unit passes the
+    first half and transforms the second, and every output is shuffled. By parity (the authors'): it
     passes its even channels and transforms the odd ones, and outputs are not shuffled.
     """
 
@@ -38,112 +48,195 @@ class ShuffleUnitV2(nn.Module):
         in_channels: int,
         out_channels: int,
         stride: int,
-        layout: str,
         *,
         branch1_channels: int,
+        parity: bool,
+        extra_depthwise: bool,
+        se_reduction: int | None,
+        residual: bool,
         conv_norm_cfg: dict[str, Any],
         act_cfg: Cfg,
     ) -> None:
         """Build the unit.
 
         Args:
-            in_channels: Channels of the input, even; equal to ``out_channels`` at stride 1.
+            in_channels: Channels of the input, even.
             out_channels: Channels of the output.
-            stride: 1 (split) or 2 (no split, two branches).
-            layout: 'torchvision' or 'paper'.
-            branch1_channels: How many of the output's channels the first branch makes.
+            stride: 1 or 2.
+            branch1_channels: How many of the output's channels the first branch makes; 0: it
+                passes half of the input.
+            parity: Exchange channels by parity, not by halves.
+            extra_depthwise: V2*'s 3x3 depthwise convolution before the second branch.
+            se_reduction: Of the squeeze-and-excitation behind the last convolution; None: none.
+            residual: Add what the second branch gets to what it makes, where it gets a half.
             conv_norm_cfg: ``conv_cfg`` and ``norm_cfg``.
             act_cfg: Config of the activations.
         """
         super().__init__()
         self.stride = stride
-        self.layout = layout
+        self.parity = parity
+        self.splits = not branch1_channels
+        self.residual = residual and self.splits
 
         def conv(*args: int) -> list[nn.Module]:
             return conv_norm(*args, **conv_norm_cfg)
 
-        branch2_in = in_channels if stride == 2 else in_channels // 2
         mid_channels = out_channels // 2
+        branch2_in = in_channels
+        branch2_out = out_channels - branch1_channels
         self.branch1 = nn.Sequential()
-        if stride == 2:
+        if self.splits:
+            branch2_in = branch2_out = mid_channels
+        else:
             self.branch1 = nn.Sequential(
-                *conv(in_channels, in_channels, 3, 2, in_channels),
+                *conv(in_channels, in_channels, 3, stride, in_channels),
                 *conv(in_channels, branch1_channels, 1),
                 activation(act_cfg),
             )
+        self.extra_depthwise = nn.Sequential(
+            *(conv(branch2_in, branch2_in, 3, 1, branch2_in) if extra_depthwise else ())
+        )
         self.branch2 = nn.Sequential(
             *conv(branch2_in, mid_channels, 1),
             activation(act_cfg),
             *conv(mid_channels, mid_channels, 3, stride, mid_channels),
-            *conv(mid_channels, out_channels - branch1_channels, 1),
-            activation(act_cfg),
+            *conv(mid_channels, branch2_out, 1),
+            *squeeze_excitation(branch2_out, out_channels, se_reduction),
         )
+        self.act = activation(act_cfg)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in, H, W) to (N, out, ⌈H/stride⌉, ⌈W/stride⌉)."""
-        if self.stride == 2:
+        if not self.splits:
             x1 = x2 = x
-        elif self.layout == "torchvision":
-            x1, x2 = x.chunk(2, dim=1)
-        else:
+        elif self.parity:
             x1, x2 = F.channel_shuffle(x, x.size(1) // 2).chunk(2, dim=1)  # even, odd channels
-        out = torch.cat((self.branch1(x1), self.branch2(x2)), dim=1)
-        return F.channel_shuffle(out, 2) if self.layout == "torchvision" else out
+        else:
+            x1, x2 = x.chunk(2, dim=1)
+        out = self.branch2(self.extra_depthwise(x2))
+        out = self.act(x2 + out if self.residual else out)
+        out = torch.cat((self.branch1(x1), out), dim=1)
+        return out if self.parity else F.channel_shuffle(out, 2)
 
 
-class ShuffleNetV2(ShuffleNetBase):
-    """ShuffleNet V2 (ECCV 2018, Table 5).
+class ShuffleNetV2(LevelBackbone):
+    """ShuffleNet V2 (ECCV 2018, Table 5) and its relatives in the paper.
 
     Levels: 0 stem (stride 4), 1, 2, 3 the paper's stages 2, 3, 4 (strides 8, 16, 32), 4 the 1x1
     conv5 (stride 32). Parameter names are torchvision's, so its weights load as they are
     (``init_cfg=dict(type='Pretrained', checkpoint='torchvision://shufflenet_v2_x1_0.…')``).
+
+    Where the paper leaves a choice open:
+
+    - V2* (Sec. 4, enlarged receptive field): the additional depthwise convolution has BatchNorm and
+      no activation, as the paper's other depthwise ones, and stands before the second branch
+      alone, since the first one has no pointwise convolution before its own.
+    - Squeeze-and-excitation and the residual path of V2-164: as the authors released their later
+      large networks, the scale is on the second branch behind its last normalisation, and the
+      activation follows the sum. ``se_reduction=1`` there gives the 597 M multiply-adds of "2x
+      (with SE)" in Table 8 and the 12.7 G of V2-164 in Table 6.
+    - V2-50 and V2-164: their first stage has stride 1, so the first unit's branches both see the
+      whole input without reducing it, which gives the 2.3 G and 12.7 G of Table 6.
     """
 
-    LEVELS = ("conv1", "stage2", "stage3", "stage4", "conv5")
+    UNSEEN: ClassVar[dict[str, Any]] = {"layout": "torchvision", "residual": False}
 
     def __init__(
-        self, widen_factor: float = 1.0, layout: str = "torchvision", **kwargs: Any
+        self,
+        widen_factor: float = 1.0,
+        layout: str = "torchvision",
+        *,
+        depth: int | None = None,
+        extra_depthwise: bool = False,
+        se_reduction: int | None = None,
+        residual: bool = False,
+        stage_repeats: Sequence[int] | None = None,
+        conv5_channels: int | None = None,
+        **kwargs: Any,
     ) -> None:
         """Build the network.
 
         Args:
             widen_factor: Scale factor of the widths: 0.5, 1.0, 1.5 or 2.0.
-            layout: Which of two networks that share the name. 'torchvision': the first unit of
-                stage 2 makes C/2 channels in each branch, halves are shuffled. 'paper': it makes
-                24 and C-24, and even and odd channels part; this one has the multiply-adds of
-                Table 5. Weights of one are noise in the other.
+            layout: Which of the networks that share the name. 'torchvision': the first unit of
+                the first stage makes C/2 channels in each branch, halves are shuffled. 'paper': it
+                makes 24 and C-24 (24 being the stem's), and even and odd channels part; this one
+                has the multiply-adds of Table 5. 'pytorchcv_b': 24 and C-24, halves are shuffled.
+                'pytorchcv': as torchvision's, but the max-pooling pads nothing, so that a map of an
+                odd side at stride 2 gives one row or column less. Weights of one are noise in the
+                others.
+            depth: 50 or 164 for the large networks of Table 6; None for those of Table 5.
+            extra_depthwise: An additional 3x3 depthwise convolution before each unit's second
+                branch: V2*.
+            se_reduction: Squeeze-and-excitation in every unit, which squeezes to the unit's output
+                channels over this; None: none.
+            residual: Add its input to the second branch of every unit that splits.
+            stage_repeats: Units of each stage; None: as in the paper.
+            conv5_channels: Channels of level 4 where they are not as usual.
             **kwargs: ``out_indices``, ``frozen_stages``, ``conv_cfg``, ``norm_cfg``, ``act_cfg``,
-                ``norm_eval``, ``with_cp``, ``init_cfg``: see :class:`ShuffleNetBase`.
+                ``norm_eval``, ``with_cp``, ``init_cfg``: see :class:`LevelBackbone`.
 
         Raises:
             ValueError: An argument is not one of its legal values, which are named.
         """
-        if widen_factor not in WIDTHS:
-            raise ValueError(f"widen_factor={widen_factor!r}: must be one of {sorted(WIDTHS)}")
         if layout not in LAYOUTS:
             raise ValueError(f"layout={layout!r}: must be one of {LAYOUTS}")
+        if widen_factor not in WIDTHS:
+            raise ValueError(f"widen_factor={widen_factor!r}: must be one of {sorted(WIDTHS)}")
+        names: tuple[str, ...] = ("conv1", "stage2", "stage3", "stage4", "conv5")
+        row: Sequence[int] = WIDTHS[widen_factor]
+        repeats: Sequence[int] = REPEATS
+        if depth is not None:
+            if depth not in WIDTHS_DEEP or widen_factor != 1.0:
+                raise ValueError(
+                    f"depth={depth!r}, widen_factor={widen_factor!r}: depth must be None or one of "
+                    f"{list(WIDTHS_DEEP)}, these with widen_factor=1.0"
+                )
+            names = ("conv1", "stage1", "stage2", "stage3", "stage4", "conv5")
+            row, repeats = WIDTHS_DEEP[depth], REPEATS_DEEP[depth]
+        widths = dict(zip(names, row, strict=True))
+        if conv5_channels is not None:
+            if conv5_channels not in range(1, 100_000):
+                raise ValueError(f"conv5_channels={conv5_channels!r}: must be a positive number")
+            widths["conv5"] = conv5_channels
         self.layout = layout
-        super().__init__(WIDTHS[widen_factor], **kwargs)
+        self.residual = residual
+        self._depth = depth
+        self._unit_options: dict[str, Any] = {
+            "parity": layout == "paper",
+            "extra_depthwise": extra_depthwise,
+            "se_reduction": se_reduction,
+            "residual": residual,
+        }
+        super().__init__(widths, repeats if stage_repeats is None else stage_repeats, **kwargs)
 
-    def _make_level(self, level: int, in_channels: int, out_channels: int) -> tuple[nn.Module, int]:
-        if level == 0:
-            return self._conv_norm_act(in_channels, out_channels, 3, 2), 4
-        if level == 4:
+    def _make_part(self, name: str, in_channels: int, out_channels: int) -> tuple[nn.Module, int]:
+        if name == "conv1":
+            stem, stride = nn.Sequential(), 2
+            for channels in (*(STEM_BEFORE_164 if self._depth == 164 else ()), out_channels):
+                stem.extend(self._conv_norm_act(in_channels, channels, 3, stride))
+                in_channels, stride = channels, 1
+            return stem, 2
+        if name == "conv5":
             return self._conv_norm_act(in_channels, out_channels, 1), 1
+        stride = 1 if name == "stage1" else 2
+        branch1_channels = in_channels if self.layout in SPLIT_24 else out_channels // 2
         units = []
-        for i in range(REPEATS[level - 1]):
-            branch1_channels = out_channels // 2
-            if self.layout == "paper" and level == 1 and i == 0:
-                branch1_channels = in_channels
+        for i in range(self._repeats[name]):
             units.append(
                 ShuffleUnitV2(
                     in_channels if i == 0 else out_channels,
                     out_channels,
-                    stride=2 if i == 0 else 1,
-                    layout=self.layout,
-                    branch1_channels=branch1_channels,
+                    stride=stride if i == 0 else 1,
+                    branch1_channels=branch1_channels if i == 0 else 0,
                     conv_norm_cfg=self._conv_norm_cfg,
                     act_cfg=self._act_cfg,
+                    **self._unit_options,
                 )
             )
-        return nn.Sequential(*units), 2
+        return nn.Sequential(*units), stride
+
+    def _make_maxpool(self) -> tuple[nn.Module, int]:
+        if self.layout == "pytorchcv":
+            return nn.MaxPool2d(kernel_size=3, stride=2, ceil_mode=True), 2
+        return super()._make_maxpool()

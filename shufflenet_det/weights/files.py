@@ -38,10 +38,12 @@ class _Inert:
     """Stands for a class that a file names and that is not looked at."""
 
 
-# NanoDet's published files have this class, not an instance, as a key beside the weights.
+# NanoDet's published files have Lightning's class, not an instance, as a key beside the weights;
+# torchvision's training program keeps its arguments.
 _INERT: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
-    (_Inert, f"{package}.callbacks.model_checkpoint.ModelCheckpoint")
-    for package in ("pytorch_lightning", "lightning.pytorch")
+    (_Inert, "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint"),
+    (_Inert, "lightning.pytorch.callbacks.model_checkpoint.ModelCheckpoint"),
+    (_Inert, "argparse.Namespace"),
 ]
 
 
@@ -168,10 +170,12 @@ def _checkpoint(name: str, content: Any, stated: dict[str, Any] | None = None) -
 def _find_state(content: Any, depth: int = 3) -> Mapping[str, Any] | None:
     if not isinstance(content, Mapping) or not depth:
         return None
-    if any(isinstance(k, str) and isinstance(v, Tensor) for k, v in content.items()):
-        return content
     inner = (_find_state(content[key], depth - 1) for key in _CONTAINERS if key in content)
-    return next((state for state in inner if state is not None), None)
+    state = next((state for state in inner if state is not None), None)
+    if state is not None:
+        return state
+    by_name = any(isinstance(k, str) and isinstance(v, Tensor) for k, v in content.items())
+    return content if by_name else None
 
 
 def _open(path: Path) -> tuple[Any, dict[str, Any] | None]:

@@ -60,10 +60,9 @@ class Layout:
         classifier: Names of the classifier's linear layer.
         computes: The arguments of ``network`` that decide what the tensors compute and that no
             shape shows; empty where a file does not tell.
-        peculiar: Why ``network`` may have no such arguments.
         shuffle_last: V1: channels are shuffled after the depthwise convolution, not before it.
         pooled_last: V1: a concatenation puts the pooled input last, not first.
-        activation: What the source's networks are trained with.
+        act_cfg: The activation that the source's networks are trained with.
         pixels: What they are trained on.
     """
 
@@ -76,10 +75,9 @@ class Layout:
     last: tuple[str, ...] = ()
     classifier: tuple[str, ...] = ("fc",)
     computes: Mapping[str, Any] = field(default_factory=dict)
-    peculiar: str = ""
     shuffle_last: bool = False
     pooled_last: bool = False
-    activation: str = "ReLU"
+    act_cfg: Mapping[str, Any] = field(default_factory=lambda: {"type": "ReLU"})
     pixels: Pixels = IMAGENET_RGB
 
     def anchors(self) -> tuple[str, str]:
@@ -121,27 +119,29 @@ _BRANCH1 = _sequence("branch1.{}", 0, 1, 2, 3)
 _BRANCH2 = _sequence("branch2.{}", 0, 1, 3, 4, 5, 6)
 _MAIN = _sequence("branch_main.{}", 0, 1, 3, 4, 5, 6)
 
-# Names of this package: V2's are torchvision's.
+
+def _ours(network: str, first: tuple[str, ...], rest: tuple[str, ...]) -> Layout:
+    return Layout(
+        title=f"this package's {network.removeprefix('ShuffleNet')}",
+        network=network,
+        stem=("conv1.0", "conv1.1"),
+        unit="stage{stage}.{unit}.",
+        first=first,
+        rest=rest,
+        last=("conv5.0", "conv5.1") if network == "ShuffleNetV2" else (),
+        classifier=("head.fc", "fc"),
+    )
+
+
+# Names of this package: V2's are torchvision's. The first module of ``first`` tells them apart.
 OURS = {
-    "ShuffleNetV1": Layout(
-        title="this package's V1",
-        network="ShuffleNetV1",
-        stem=("conv1.0", "conv1.1"),
-        unit="stage{stage}.{unit}.",
-        first=_OURS_V1,
-        rest=_OURS_V1,
-        classifier=("head.fc", "fc"),
-    ),
-    "ShuffleNetV2": Layout(
-        title="this package's V2",
-        network="ShuffleNetV2",
-        stem=("conv1.0", "conv1.1"),
-        unit="stage{stage}.{unit}.",
-        first=_BRANCH1 + _BRANCH2,
-        rest=_BRANCH2,
-        last=("conv5.0", "conv5.1"),
-        classifier=("head.fc", "fc"),
-    ),
+    layout.network: layout
+    for layout in (
+        _ours("ShuffleNetV1", _OURS_V1, _OURS_V1),
+        _ours("ShuffleNetV2", _BRANCH1 + _BRANCH2, _BRANCH2),
+        _ours("MobileNetV1", ("pointwise.0",), ("pointwise.0",)),
+        _ours("Xception", ("shortcut.0",), ()),
+    )
 }
 
 
@@ -226,7 +226,6 @@ LAYOUTS: dict[str, Layout] = {
         first=_JAXONY_V1,
         rest=_JAXONY_V1,
         computes={"shuffle": "paper", "stem_act": False},
-        peculiar="its stem is a bare convolution, without normalisation and activation",
     ),
     # torchvision/models/shufflenetv2.py
     "torchvision": Layout(
@@ -249,7 +248,7 @@ LAYOUTS: dict[str, Layout] = {
         rest=_BRANCH2,
         last=("stage4.conv5.0", "stage4.conv5.1"),
         computes={"layout": "torchvision"},
-        activation="LeakyReLU",
+        act_cfg={"type": "LeakyReLU", "negative_slope": 0.1},
         pixels=IMAGENET_BGR,
     ),
     # mmpretrain/models/backbones/shufflenet_v2.py
@@ -290,7 +289,6 @@ LAYOUTS: dict[str, Layout] = {
         last=("features.final_block.conv", "features.final_block.bn"),
         classifier=("output",),
         computes={"layout": "pytorchcv"},
-        peculiar="its max-pooling pads nothing, so that every window lies one pixel further",
     ),
     # osmr/imgclsmob: pytorch/pytorchcv/models/shufflenetv2b.py
     "pytorchcv_v2b": Layout(
@@ -303,7 +301,6 @@ LAYOUTS: dict[str, Layout] = {
         last=("features.final_block.conv", "features.final_block.bn"),
         classifier=("output",),
         computes={"layout": "pytorchcv_b"},
-        peculiar="its first unit makes 24 and C-24 channels, and it shuffles as torchvision's",
     ),
     # PaddlePaddle/PaddleDetection: ppdet/modeling/backbones/shufflenet_v2.py
     "paddle": Layout(title="PaddlePaddle's V2", **_paddle("_conv", "_batch_norm")),

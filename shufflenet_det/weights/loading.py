@@ -1,7 +1,7 @@
 """Loading published weights into a backbone: completely and exactly, or not at all."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +10,13 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..backbones import ShuffleNetV1, ShuffleNetV2
+from ..backbones.base import LevelBackbone
 from .channels import EPS, NoConversionError
 from .files import Checkpoint, open_checkpoint, save_tensors
 from .layouts import LAYOUTS, OURS
-from .networks import measure
-from .recognition import UNSEEN, Weights, is_asked_for, read, recognise
+from .networks import CLASSES, UNSEEN, measure
+from .recognition import Weights, is_asked_for, read, recognise
 from .records import declared
-
-CLASSES: dict[str, type[nn.Module]] = {
-    "ShuffleNetV1": ShuffleNetV1,
-    "ShuffleNetV2": ShuffleNetV2,
-}
 
 
 def read_weights(checkpoint: str, prefix: str | None = None) -> Weights:
@@ -49,9 +44,8 @@ def read_weights(checkpoint: str, prefix: str | None = None) -> Weights:
 
 
 def load_pretrained(
-    backbone: nn.Module,
+    backbone: LevelBackbone,
     checkpoint: str,
-    unbuilt_levels: Sequence[str] = (),
     prefix: str | None = None,
     map_location: str = "cpu",
 ) -> None:
@@ -63,9 +57,8 @@ def load_pretrained(
     source's.
 
     Args:
-        backbone: A ``ShuffleNetV1`` or ``ShuffleNetV2``.
+        backbone: A backbone of this package.
         checkpoint: Path, URL, record or mmengine's name, as for :func:`read_weights`.
-        unbuilt_levels: Names of levels that the file may have and the backbone has not.
         prefix: Where in the file the backbone is, such as ``backbone.``; None: it is found.
         map_location: As mmengine hands it over; the tensors go through the CPU in any case, to
             where the backbone is.
@@ -79,12 +72,11 @@ def load_pretrained(
     _check_name(weights)
     own = backbone.state_dict()
     name = _class_name(backbone)
-    network = measure(name, own)
-    computes = {key: getattr(backbone, key, value) for key, value in UNSEEN[name].items()}
-    its_call = call(name, {**(network.arguments() or {}), **_telling(name, computes)})
-    if not network.agrees_with(weights.network):
-        raise ValueError(_misfit(weights, its_call))
-    _check_complete(weights, own, tuple(f"{level}." for level in unbuilt_levels), its_call)
+    computes = {key: getattr(backbone, key) for key in UNSEEN[name]}
+    its_call = call(name, {**(measure(name, own).arguments() or {}), **_telling(name, computes)})
+    problems = _problems(weights, own, backbone.unbuilt_parts)
+    if problems:
+        raise ValueError(f"{_misfit(weights, its_call)}. {problems}")
     try:
         tensors = weights.converted(own, computes)
     except NoConversionError as error:
@@ -124,7 +116,9 @@ def convert_file(source: str, target: str | Path, prefix: str | None = None) -> 
         with torch.device("meta"):
             model = CLASSES[weights.network.name](**arguments, out_indices=(1, 2, 3))
         own = model.state_dict()
-        _check_complete(weights, own, ("conv5.",), call(weights.network.name, arguments))
+        problems = _problems(weights, own, ("conv5",))
+        if problems:
+            raise ValueError(f"{source!r} is not whole; nothing was written. {problems}")
         keys = [*own, *(key for key in tensors if key.startswith("conv5."))]
         tensors = weights.converted(keys, weights.computes)
     pixels = {"data_preprocessor": weights.pixels.data_preprocessor()} if weights.pixels else {}
@@ -193,9 +187,8 @@ def _check_name(weights: Weights) -> None:
     )
 
 
-def _check_complete(
-    weights: Weights, own: Mapping[str, Tensor], beside: tuple[str, ...], its_call: str
-) -> None:
+def _problems(weights: Weights, own: Mapping[str, Tensor], beside: Iterable[str]) -> str:
+    """Which tensors of ``own`` the weights have not, or have beyond these and ``beside``."""
     state = weights.tensors
     # Checkpoints older than PyTorch 0.4.1 have no batch counters.
     missing = [k for k in own if k not in state and not k.endswith("num_batches_tracked")]
@@ -204,8 +197,8 @@ def _check_complete(
         for k in own
         if k in state and state[k].shape != own[k].shape
     ]
-    left_over = [k for k in state if k not in own and not k.startswith(beside)]
-    problems = [
+    left_over = [k for k in state if k not in own and k.split(".")[0] not in beside]
+    problems = "; ".join(
         f"{len(keys)} {what} ({', '.join(keys[:3])}{', …' if len(keys) > 3 else ''})"
         for what, keys in (
             ("missing", missing),
@@ -213,13 +206,9 @@ def _check_complete(
             ("left over", [*left_over, *weights.left_over]),
         )
         if keys
-    ]
-    if problems:
-        raise ValueError(
-            f"{weights.name!r} ({title(weights)}) does not fit {its_call}; nothing was loaded. "
-            f"Of the network's {len(own)} tensors and the file's {len(state)}: "
-            + "; ".join(problems)
-        )
+    )
+    counts = f"Of the network's {len(own)} tensors and the file's {len(state)}: "
+    return problems and counts + problems
 
 
 def _warn_of_layers(weights: Weights, backbone: nn.Module) -> None:
@@ -237,9 +226,14 @@ def _warn_of_layers(weights: Weights, backbone: nn.Module) -> None:
     eps = {layer.eps for layer in layers if isinstance(layer, _BatchNorm)} - {EPS}
     if eps:
         _warn(f"{title(weights)} was trained with eps={EPS} in norm_cfg, not {eps.pop()}")
-    activation = weights.layout.activation
-    if not any(type(layer).__name__ == activation for layer in layers):
-        _warn(f"{title(weights)} was trained with {activation}: act_cfg has another type")
+    act_cfg = dict(weights.layout.act_cfg)
+    kind = act_cfg.pop("type")
+    same = (layer for layer in layers if type(layer).__name__ == kind)
+    if not any(all(getattr(layer, k) == v for k, v in act_cfg.items()) for layer in same):
+        _warn(
+            f"{title(weights)} was trained with {call('act_cfg=dict', weights.layout.act_cfg)}: "
+            "this backbone has another one"
+        )
 
 
 def _warn(message: str) -> None:
@@ -266,16 +260,16 @@ def _misfit(weights: Weights, its_call: str) -> str:
     arguments = needed_arguments(weights)
     if arguments is None:
         return f"{weights.name!r}: {_no_network(weights)}; nothing was loaded"
+    its_own = call(weights.network.name, arguments)
+    advice = "they do not fit" if its_own == its_call else f"build {its_own}, not"
     return (
-        f"{weights.name!r}: these weights are {title(weights)}: build "
-        f"{call(weights.network.name, arguments)}, not {its_call}; nothing was loaded"
+        f"{weights.name!r}: these weights are {title(weights)}: {advice} {its_call}; nothing was "
+        "loaded"
     )
 
 
 def _no_network(weights: Weights) -> str:
-    known = weights.network.arguments() is not None
-    reason = weights.layout.peculiar if known else "there are no such widths"
-    return f"no network here computes {title(weights)}: {reason}"
+    return f"no network here computes {title(weights)}: there are no such widths"
 
 
 def _unknown(opened: Checkpoint, prefix: str | None) -> str:

@@ -9,13 +9,8 @@ from torch import Tensor
 from .channels import NoConversionError, Tensors, exchange_v2, fold_biases, reverse, shuffle_v1
 from .files import Checkpoint
 from .layouts import LAYOUTS, OURS, Layout, Pixels
-from .networks import Network, measure
+from .networks import UNSEEN, Network, measure
 
-# What no shape shows of a network: its class's arguments, and what is meant where one is absent.
-UNSEEN: dict[str, dict[str, Any]] = {
-    "ShuffleNetV1": {"shuffle": "paper", "stem_act": True},
-    "ShuffleNetV2": {"layout": "torchvision"},
-}
 # How each layout of ShuffleNetV2 exchanges channels, and what its max-pooling pads.
 _WAYS = {
     "torchvision": ("halves", 1),
@@ -80,7 +75,14 @@ class Weights:
             )
             if old_pad != new_pad:
                 raise NoConversionError("they pool the stem's output in other places")
-            return exchange_v2(tensors, old, new) if old != new else tensors
+            if own["residual"] != computes["residual"]:
+                raise NoConversionError("one adds a residual path, the other does not")
+            if old == new:
+                return tensors
+            standard = OURS["ShuffleNetV2"].modules().values()
+            if own["residual"] or any(key.rpartition(".")[0] not in standard for key in tensors):
+                raise NoConversionError("channels move between Table 5's units only")
+            return exchange_v2(tensors, old, new)
         if own["stem_act"] != computes["stem_act"]:
             raise NoConversionError("one has an activation in the stem, the other has none")
         return shuffle_v1(
@@ -118,7 +120,7 @@ def recognise(checkpoint: Checkpoint, prefix: str | None = None) -> Weights | No
         return None
     place = _one_of(list(found), checkpoint.name)
     below = {k.removeprefix(place): v for k, v in names.items() if k.startswith(place)}
-    layout = _source(found[place], place, below)
+    layout = _source(found[place], place, names, below)
     beside = {k.removeprefix(place.removesuffix("backbone.")): v for k, v in names.items()}
     return read(checkpoint.name, layout, below, beside, checkpoint.stated.get(place, {}))
 
@@ -204,10 +206,16 @@ def _one_of(prefixes: list[str], name: str) -> str:
     return chosen[0]
 
 
-def _source(layout: Layout, prefix: str, below: Mapping[str, Tensor]) -> Layout:
+def _source(
+    layout: Layout, prefix: str, names: Mapping[str, Tensor], below: Mapping[str, Tensor]
+) -> Layout:
     """Tell apart three sources that have the same names for V2."""
     if layout is not OURS["ShuffleNetV2"]:
         return layout
-    if "stage4.conv5.0.weight" in below or prefix.endswith("model.backbone."):
+    detector = prefix.removesuffix("backbone.")
+    in_nanodet = prefix.endswith("model.backbone.") or (
+        prefix != detector and any(name.startswith(f"{detector}fpn.") for name in names)
+    )
+    if in_nanodet or "stage4.conv5.0.weight" in below:
         return LAYOUTS["nanodet"]
     return LAYOUTS["torchvision"] if "fc.weight" in below else layout

@@ -299,8 +299,10 @@ def _others() -> list[Record]:
             licence="Apache-2.0",
             source="PaddlePaddle/PaddleClas docs, PaddleDetection shufflenet_v2.py",
             unreadable="PaddlePaddle's format: re-save it as PyTorch's"
-            + ("; no such width here" if width in (0.25, 0.33, 2.0) else ""),
-            note="2.0x has 224 channels in stage 2, not 244" if width == 2.0 else "",
+            + ("; no such width here" if width in (0.25, 0.33) else ""),
+            note="files older than May 2022 have 224 channels in stage 2, not 244"
+            if width == 2.0
+            else "",
         )
         for width, top1 in (
             (0.25, 49.90), (0.33, 53.73), (0.5, 60.32), (1.0, 68.80), (1.5, 71.63), (2.0, 73.15),

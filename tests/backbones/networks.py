@@ -1,4 +1,4 @@
-"""Every variant of both networks, and what the tests of this folder do with them."""
+"""Every variant of the networks, and what the tests of this folder do with them."""
 
 from itertools import combinations
 
@@ -7,12 +7,14 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from shufflenet_det.backbones import ShuffleNetV1, ShuffleNetV2
+from shufflenet_det.backbones import MobileNetV1, ShuffleNetV1, ShuffleNetV2, Xception
 
 V1_GROUPS = (1, 2, 3, 4, 8)
-V1_FACTORS = (0.25, 0.5, 1.0, 1.5, 2.0)
+V1_FACTORS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 V2_FACTORS = (0.5, 1.0, 1.5, 2.0)
-LAYOUTS = ("torchvision", "paper")
+LAYOUTS = ("torchvision", "paper", "pytorchcv", "pytorchcv_b")
+MOBILENET_FACTORS = (0.25, 0.5, 0.75, 1.0)
+XCEPTION_FACTORS = (0.5, 1.0, 1.5, 2.0)
 
 V1 = [
     pytest.param(
@@ -31,14 +33,60 @@ V2 = [
     for factor in V2_FACTORS
     for layout in LAYOUTS
 ]
-EVERY = V1 + V2
+# The rest of the family: V1's ablation, shallow forms, V2*, squeeze-and-excitation, large ones.
+RELATIVES = [
+    pytest.param(ShuffleNetV1, {"shuffle": "none"}, id="v1-no-shuffle"),
+    pytest.param(ShuffleNetV1, {"bottleneck_ratio": 2}, id="v1-bottleneck-2"),
+    pytest.param(ShuffleNetV1, {"stage_repeats": (2, 4, 2)}, id="v1-shallow"),
+    pytest.param(ShuffleNetV1, {"stem_channels": 36, "widen_factor": 1.5}, id="v1-stem-36"),
+    pytest.param(ShuffleNetV1, {"stem_act": False}, id="v1-bare-stem"),
+    pytest.param(ShuffleNetV1, {"se_reduction": 16}, id="v1-se"),
+    pytest.param(ShuffleNetV1, {"depth": 50}, id="v1-50"),
+    *(
+        pytest.param(
+            ShuffleNetV2,
+            {"widen_factor": factor, "layout": layout, "extra_depthwise": True},
+            id=f"v2star-{factor}x-{layout}",
+        )
+        for factor in V2_FACTORS
+        for layout in ("torchvision", "paper")
+    ),
+    pytest.param(ShuffleNetV2, {"se_reduction": 1}, id="v2-se"),
+    pytest.param(ShuffleNetV2, {"residual": True}, id="v2-residual"),
+    pytest.param(ShuffleNetV2, {"stage_repeats": (2, 4, 2)}, id="v2-shallow"),
+    pytest.param(ShuffleNetV2, {"conv5_channels": 1280}, id="v2-conv5-1280"),
+    *(
+        pytest.param(ShuffleNetV2, {"depth": 50, "layout": layout}, id=f"v2-50-{layout}")
+        for layout in ("torchvision", "paper")
+    ),
+    pytest.param(
+        ShuffleNetV2,
+        {"depth": 164, "residual": True, "se_reduction": 4, "layout": "paper"},
+        id="v2-164",
+    ),
+]
+# What the papers set beside them.
+OTHERS = [
+    *(
+        pytest.param(MobileNetV1, {"widen_factor": factor}, id=f"mobilenet-{factor}x")
+        for factor in MOBILENET_FACTORS
+    ),
+    *(
+        pytest.param(Xception, {"widen_factor": factor}, id=f"xception-{factor}x")
+        for factor in XCEPTION_FACTORS
+    ),
+    pytest.param(Xception, {"stage_channels": (144, 288, 576)}, id="xception-light-head"),
+]
+EVERY = V1 + V2 + RELATIVES + OTHERS
 # The cheapest of each family: for what is the same at every width.
 SMALL = [
     pytest.param(ShuffleNetV1, {"groups": 3, "widen_factor": 0.25}, id="v1"),
     pytest.param(ShuffleNetV2, {"widen_factor": 0.5}, id="v2"),
     pytest.param(ShuffleNetV2, {"widen_factor": 0.5, "layout": "paper"}, id="v2-paper"),
+    pytest.param(MobileNetV1, {"widen_factor": 0.25}, id="mobilenet"),
+    pytest.param(Xception, {"widen_factor": 0.5}, id="xception"),
 ]
-LEVELS = {ShuffleNetV1: 4, ShuffleNetV2: 5}
+LEVELS = {ShuffleNetV1: 4, ShuffleNetV2: 5, MobileNetV1: 4, Xception: 4}
 LEVEL_NAMES = ("conv1", "stage2", "stage3", "stage4", "conv5")
 # The design's: stem after max-pooling, stages 2, 3, 4, and V2's conv5.
 STRIDES = (4, 8, 16, 32, 32)

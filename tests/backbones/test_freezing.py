@@ -3,7 +3,7 @@
 import networks
 import pytest
 import torch
-from networks import LEVELS, SMALL, V1, V2, norms
+from networks import LEVELS, OTHERS, SMALL, V1, V2, norms
 from torch import nn
 
 NORM_CFGS = [
@@ -23,7 +23,8 @@ def step(net):
 
 
 def names(net, levels):
-    prefixes = tuple(f"{name}." for name in levels)
+    parts = (*levels, "stage1") if "conv1" in levels else levels  # a stage 1 is of its level
+    prefixes = tuple(f"{name}." for name in parts)
     return {k for k in net.state_dict() if k.startswith(prefixes)}
 
 
@@ -50,7 +51,7 @@ def test_a_step_changes_what_is_not_frozen_and_nothing_else(network, variant, fr
         assert networks.same(net.state_dict(), before)
 
 
-@pytest.mark.parametrize(("network", "variant"), V1 + V2)
+@pytest.mark.parametrize(("network", "variant"), V1 + V2 + OTHERS)
 def test_one_frozen_stage_of_every_variant(network, variant):
     net = network(**variant, frozen_stages=1)
     with torch.no_grad():

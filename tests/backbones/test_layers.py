@@ -7,7 +7,7 @@ from mmengine.registry import MODELS
 from networks import SMALL, norms
 from torch import nn
 
-from shufflenet_det.backbones import ShuffleNetV1, ShuffleNetV2
+from shufflenet_det.backbones import MobileNetV1, ShuffleNetV1, ShuffleNetV2, Xception
 
 NORMS = {
     "BN": nn.BatchNorm2d,
@@ -32,6 +32,12 @@ def convs(net):
     return [m for m in net.modules() if isinstance(m, nn.Conv2d)]
 
 
+def normalised_convs(net):
+    """All, but for the depthwise half of Xception's separable convolutions."""
+    bare = isinstance(net, Xception)
+    return [c for c in convs(net) if not (bare and c.groups > 1)]
+
+
 def activations(net):
     return [m for m in net.modules() if type(m).__module__ == "torch.nn.modules.activation"]
 
@@ -43,7 +49,7 @@ def test_norm_cfg_is_honoured_after_every_convolution(network, variant, type_):
     norm_cfg = {"type": type_, "eps": 1e-3, **kwargs}
     net = networks.all_levels(network, variant, norm_cfg=norm_cfg)
     assert {type(n) for n in norms(net)} == {NORMS[type_]}
-    assert len(norms(net)) == len(convs(net))
+    assert len(norms(net)) == len(normalised_convs(net))
     for key, value in (kwargs | {"eps": 1e-3}).items():
         assert {getattr(n, key) for n in norms(net)} == {value}
     networks.loss(net(networks.images(2, 3, 64, 64))).backward()
@@ -117,6 +123,8 @@ def test_a_users_dicts_are_left_as_they_are():
     }
     ShuffleNetV2(0.5, **cfgs).init_weights()
     ShuffleNetV1(3, 0.25, **cfgs).init_weights()
+    MobileNetV1(0.25, **cfgs).init_weights()
+    Xception(0.5, **cfgs).init_weights()
     assert cfgs == before
 
 
@@ -138,7 +146,7 @@ def test_default_initialisation_touches_every_layer(network, variant, norm_cfg):
         assert not (conv.weight == 7).any()
 
 
-@pytest.mark.parametrize("network", [ShuffleNetV1, ShuffleNetV2])
+@pytest.mark.parametrize("network", [ShuffleNetV1, ShuffleNetV2, MobileNetV1, Xception])
 def test_default_initialisation_of_convolutions_is_kaimings(network):
     net = network(widen_factor=1.0)
     torch.manual_seed(0)

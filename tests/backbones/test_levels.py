@@ -9,9 +9,20 @@ from math import ceil
 import networks
 import pytest
 import torch
-from networks import EVERY, LEVELS, SMALL, STRIDES, V1_FACTORS, V1_GROUPS, V2_FACTORS
+from networks import (
+    EVERY,
+    LAYOUTS,
+    LEVELS,
+    MOBILENET_FACTORS,
+    SMALL,
+    STRIDES,
+    V1_FACTORS,
+    V1_GROUPS,
+    V2_FACTORS,
+    XCEPTION_FACTORS,
+)
 
-from shufflenet_det.backbones import ShuffleNetV1, ShuffleNetV2
+from shufflenet_det.backbones import MobileNetV1, ShuffleNetV1, ShuffleNetV2, Xception
 
 HEIGHT, WIDTH = 97, 131
 
@@ -35,8 +46,11 @@ def step(network, variant):
 def test_maps_are_as_declared_at_an_odd_size(network, variant):
     shapes, channels, strides, _ = step(network, variant)
     assert strides == STRIDES[: LEVELS[network]]
+    height, width = HEIGHT, WIDTH
+    if variant.get("layout") == "pytorchcv":
+        height, width = height - 1, width - 1  # 49 and 66 at stride 2: its pooling drops one of 49
     assert shapes == [
-        (2, c, ceil(HEIGHT / s), ceil(WIDTH / s)) for c, s in zip(channels, strides, strict=True)
+        (2, c, ceil(height / s), ceil(width / s)) for c, s in zip(channels, strides, strict=True)
     ]
 
 
@@ -88,10 +102,12 @@ def test_levels_above_the_last_output_are_not_built(network, variant):
         for last in range(LEVELS[network]):
             net = network(**variant, out_indices=[last])
             built = {name.split(".")[0] for name, _ in net.named_parameters()}
-            assert built == set(networks.LEVEL_NAMES[: last + 1])
+            expected = networks.LEVEL_NAMES[: last + 1]
+            assert built - {"stage1"} == set(expected)
+            assert ("stage1" in built) == (network is MobileNetV1 or "depth" in variant)
 
 
-@pytest.mark.parametrize("network", [ShuffleNetV1, ShuffleNetV2])
+@pytest.mark.parametrize("network", LEVELS)
 def test_default_outputs_are_the_three_stages(network):
     net = network()
     assert net.out_indices == (1, 2, 3)
@@ -100,10 +116,12 @@ def test_default_outputs_are_the_three_stages(network):
 
 def test_every_argument_of_the_design_is_there():
     names = "out_indices frozen_stages conv_cfg norm_cfg act_cfg norm_eval with_cp init_cfg"
-    shared = set(inspect.signature(ShuffleNetV2.__mro__[1].__init__).parameters)
-    assert set(names.split()) <= shared
-    assert {"groups", "widen_factor"} <= set(inspect.signature(ShuffleNetV1).parameters)
-    assert {"layout", "widen_factor"} <= set(inspect.signature(ShuffleNetV2).parameters)
+    for network in LEVELS:
+        shared = set(inspect.signature(network.__mro__[1].__init__).parameters)
+        assert set(names.split()) <= shared
+        assert "widen_factor" in inspect.signature(network).parameters
+    assert "groups" in inspect.signature(ShuffleNetV1).parameters
+    assert "layout" in inspect.signature(ShuffleNetV2).parameters
 
 
 @pytest.mark.parametrize(("network", "variant"), SMALL)
@@ -131,10 +149,35 @@ def test_copies_are_whole(network, variant, again):
 
 WRONG = [
     (ShuffleNetV1, {"groups": 5}, "5", V1_GROUPS),
-    (ShuffleNetV1, {"widen_factor": 0.75}, "0.75", V1_FACTORS),
+    (ShuffleNetV1, {"widen_factor": 0.6}, "0.6", V1_FACTORS),
     (ShuffleNetV1, {"shuffle": "sideways"}, "sideways", ("paper", "inverse")),
     (ShuffleNetV2, {"widen_factor": 0.25}, "0.25", V2_FACTORS),
-    (ShuffleNetV2, {"layout": "caffe"}, "caffe", ("torchvision", "paper")),
+    (ShuffleNetV2, {"layout": "caffe"}, "caffe", LAYOUTS),
+    (ShuffleNetV1, {"depth": 101}, "101", ("50",)),
+    (ShuffleNetV1, {"depth": 50, "groups": 8}, "50", ("groups=3",)),
+    (ShuffleNetV2, {"depth": 101}, "101", ("50", "164")),
+    (ShuffleNetV2, {"depth": 50, "widen_factor": 2.0}, "50", ("widen_factor=1.0",)),
+    (ShuffleNetV1, {"bottleneck_ratio": 3}, "3", ("[1, 2, 4, 5, 8, 10, 16, 20, 40, 80]",)),
+    (ShuffleNetV1, {"bottleneck_ratio": 0}, "0", ("multiples of groups=3",)),
+    (ShuffleNetV1, {"stem_channels": 25}, "25", ("multiple of groups=3", "240")),
+    (ShuffleNetV1, {"stem_channels": 240}, "240", ("below",)),
+    (ShuffleNetV1, {"stage_repeats": (4, 8)}, "(4, 8)", ("3 numbers", "stage2, stage3, stage4")),
+    (ShuffleNetV2, {"stage_repeats": (4, 0, 4)}, "(4, 0, 4)", ("one or more",)),
+    (ShuffleNetV2, {"stage_repeats": (4, 8, 4), "depth": 50}, "(4, 8, 4)", ("4 numbers", "stage1")),
+    (ShuffleNetV2, {"stage_repeats": 4}, "4", ("3 numbers",)),
+    (ShuffleNetV1, {"se_reduction": 0}, "0", ("1 to the 240",)),
+    (ShuffleNetV2, {"se_reduction": 0.5}, "0.5", ("1 to the 116",)),
+    (ShuffleNetV2, {"se_reduction": 117}, "117", ("1 to the 116",)),
+    (ShuffleNetV2, {"conv5_channels": 0}, "0", ("positive",)),
+    (MobileNetV1, {"widen_factor": 1.25}, "1.25", MOBILENET_FACTORS),
+    (MobileNetV1, {"out_indices": (1, 4)}, "(1, 4)", ("0", "3")),
+    (MobileNetV1, {"frozen_stages": 4}, "4", ("-1", "3")),
+    (Xception, {"widen_factor": 0.25}, "0.25", XCEPTION_FACTORS),
+    (Xception, {"stage_channels": (144, 288)}, "(144, 288)", ("3 multiples of 4",)),
+    (Xception, {"stage_channels": (144, 288, 574)}, "574", ("3 multiples of 4",)),
+    (Xception, {"stage_channels": (0, 288, 576)}, "(0, 288, 576)", ("3 multiples of 4",)),
+    (Xception, {"stage_channels": 144}, "144", ("3 multiples of 4",)),
+    (Xception, {"out_indices": (1, 4)}, "(1, 4)", ("0", "3")),
     (ShuffleNetV1, {"out_indices": (1, 4)}, "(1, 4)", ("0", "3")),
     (ShuffleNetV2, {"out_indices": (1, 5)}, "(1, 5)", ("0", "4")),
     (ShuffleNetV2, {"out_indices": ()}, "()", ("0", "4")),

@@ -166,7 +166,7 @@ def test_weights_of_another_network_are_refused(load, state, network, kwargs):
 
 @pytest.mark.parametrize("factor", [1.0, 1.5, 2.0])
 def test_torchvisions_weights_do_not_fit_the_papers_layout(load, factor):
-    with pytest.raises(ValueError, match=r"stage2\.0\.branch1\.2\.weight"):
+    with pytest.raises(ValueError, match=r"layout='torchvision'.*stage2\.0\.branch1\.2\.weight"):
         load(torchvision_model(factor).state_dict(), widen_factor=factor, layout="paper")
 
 

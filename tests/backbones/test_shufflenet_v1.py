@@ -7,10 +7,10 @@ import pytest
 import torch
 from networks import V1_FACTORS, V1_GROUPS
 from torch.nn import functional as F
-from torch.utils.flop_counter import FlopCounterMode
 
 from shufflenet_det.backbones import ShuffleNetV1
 from shufflenet_det.backbones.shufflenet_v1 import ShuffleUnitV1
+from shufflenet_det.measure import count
 
 # Table 1, 1x: output channels of stages 2, 3, 4 by groups.
 TABLE_1 = {
@@ -54,9 +54,7 @@ PARAMETERS = {
 
 
 def multiply_adds(net):
-    with FlopCounterMode(display=False) as counter:
-        net(torch.empty(1, 3, 224, 224, device="meta"))
-    return counter.get_total_flops() / 2
+    return count(net, torch.empty(1, 3, 224, 224, device="meta"))[-1].multiply_adds
 
 
 def on_meta(groups, factor):
@@ -183,3 +181,67 @@ def test_the_two_shuffles_are_different_networks_with_groups(groups):
     with torch.no_grad():
         equal = torch.equal(paper(x)[-1], inverse(x)[-1])
     assert equal == (groups == 1)
+
+
+@pytest.mark.parametrize("shuffle", ["none", "paper", "inverse"])
+def test_without_shuffle_channels_stay_in_their_groups(shuffle):
+    """Table 3's ablation: what a group of a stage reads comes from that group alone."""
+    net = networks.randomise(ShuffleNetV1(3, 0.5, shuffle, out_indices=(1,)).eval())
+    x = networks.images(1, 120, 8, 8).relu()
+    changed = x.clone()
+    changed[:, :40] += 1
+    with torch.no_grad():
+        before, after = (net.stage2[1:](images) for images in (x, changed))
+    moved = (before != after).flatten(2).any(2)[0]
+    assert moved[:40].any()
+    assert moved[40:].any() == (shuffle != "none")
+
+
+def test_squeeze_and_excitation_costs_what_table_5_says():
+    with torch.device("meta"):
+        net = ShuffleNetV1(3, 2.0, se_reduction=16).eval()
+    million = (multiply_adds(net) + net.out_channels[-1] * 1000) / 1e6
+    assert round(million) == 527
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_squeeze_and_excitation_is_behind_the_last_convolution(index):
+    plain, net = (
+        networks.randomise(ShuffleNetV1(3, 0.5, se_reduction=r, out_indices=(1,)).eval().double())
+        for r in (None, 4)
+    )
+    x = networks.images(2, 120 if index else 12, 9, 13).double().relu()
+    unit, layer = net.stage2[index], net.stage2[index].expand[2]
+    plain.load_state_dict({k: v for k, v in net.state_dict().items() if ".fc" not in k})
+    y = {}
+    plain.stage2[index].expand.register_forward_hook(lambda module, x, out: y.update(out=out))
+    plain.stage2[index](x)
+    assert layer.fc1.out_channels == 120 // 4
+    scale = F.conv2d(y["out"].mean((2, 3), keepdim=True), layer.fc1.weight, layer.fc1.bias).relu()
+    y = y["out"] * F.conv2d(scale, layer.fc2.weight, layer.fc2.bias).sigmoid()
+    expected = x + y if index else torch.cat([F.avg_pool2d(x, 3, 2, 1), y], 1)
+    torch.testing.assert_close(unit(x), expected.relu(), rtol=1e-12, atol=1e-12)
+
+
+def test_v1_50_is_of_v2s_table_6():
+    with torch.device("meta"):
+        net = ShuffleNetV1(depth=50, out_indices=(0, 1, 2, 3)).eval()
+    assert net.out_channels == (360, 720, 1440, 2880)
+    assert [len(getattr(net, f"stage{s}")) for s in (1, 2, 3, 4)] == [3, 4, 6, 3]
+    assert abs((multiply_adds(net) + 2880 * 1000) / 1e9 - 2.3) <= 0.05
+    pointwise = [m for m in net.modules() if getattr(m, "kernel_size", 0) == (1, 1)]
+    assert [m.groups for m in pointwise] == [1] + [3] * 31
+
+
+def test_the_first_unit_of_v1_50_keeps_its_input():
+    net = networks.randomise(ShuffleNetV1(depth=50, out_indices=(0,)).eval())
+    x = networks.images(1, 66, 6, 8).relu()
+    assert torch.equal(net.stage1[0](x)[:, :66], x)
+
+
+@pytest.mark.parametrize("ratio", [1, 2, 8])
+def test_the_bottleneck_ratio_is_output_over_depthwise_channels(ratio):
+    with torch.device("meta"):
+        net = ShuffleNetV1(3, 1.0, bottleneck_ratio=ratio)
+    for stage, width in zip((net.stage2, net.stage3, net.stage4), TABLE_1[3], strict=True):
+        assert {unit.depthwise[0].out_channels for unit in stage} == {width // ratio}

@@ -1,14 +1,16 @@
 """ShuffleNet V2 against torchvision, Table 5, and the paper's unit restated."""
 
+from itertools import combinations
+
 import networks
 import pytest
 import torch
 from networks import LAYOUTS, V2_FACTORS
 from torch.nn import functional as F
-from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import get_model, get_model_weights
 
 from shufflenet_det.backbones import ShuffleNetV2
+from shufflenet_det.measure import count
 
 # Table 5: output channels, millions of multiply-adds at 224x224 and of weights.
 TABLE_5 = {
@@ -34,9 +36,8 @@ def on_meta(factor, layout):
 
 def multiply_adds(net):
     """With the classifier of 1000 classes."""
-    with FlopCounterMode(display=False) as counter:
-        net(torch.empty(1, 3, 224, 224, device="meta"))
-    return counter.get_total_flops() / 2 + net.out_channels[-1] * 1000
+    total = count(net, torch.empty(1, 3, 224, 224, device="meta"))[-1]
+    return total.multiply_adds + net.out_channels[-1] * 1000
 
 
 def parameters(net):
@@ -140,15 +141,106 @@ def test_the_papers_first_unit_keeps_the_stems_24_channels(factor):
 
 @pytest.mark.parametrize("factor", V2_FACTORS)
 def test_the_layouts_are_different_networks(factor):
-    ours, paper = (on_meta(factor, layout).state_dict() for layout in LAYOUTS)
+    ours, paper = (on_meta(factor, layout).state_dict() for layout in ("torchvision", "paper"))
     assert ours.keys() == paper.keys()
     coincide = all(ours[k].shape == paper[k].shape for k in ours)
     assert coincide == (factor == 0.5)  # 24 is half of 48
 
 
 def test_equal_shapes_do_not_make_the_layouts_equal():
-    nets = [networks.randomise(ShuffleNetV2(0.5, layout)).eval() for layout in LAYOUTS]
+    layouts = ("torchvision", "paper", "pytorchcv")  # at 0.5x, pytorchcv_b's is torchvision's
+    nets = [networks.randomise(ShuffleNetV2(0.5, layout)).eval() for layout in layouts]
     x = networks.images(1, 3, 64, 64)
     with torch.no_grad():
-        ours, paper = (net(x)[-1] for net in nets)
-    assert not torch.allclose(ours, paper)
+        maps = [net(x)[-1] for net in nets]
+    for first, second in combinations(maps, 2):
+        assert not torch.allclose(first, second)
+
+
+# V2* at 224x224, worked out by hand from Sec. 4's sentence: a 3x3 depthwise convolution more.
+STAR = {0.5: (42.9, 1.375), 1.0: (150.7, 2.301), 1.5: (306.0, 3.541), 2.0: (600.3, 7.450)}
+
+
+@pytest.mark.parametrize("factor", V2_FACTORS)
+def test_the_enlarged_receptive_field_costs_a_depthwise_convolution_each_unit(factor):
+    with torch.device("meta"):
+        net = ShuffleNetV2(factor, "paper", extra_depthwise=True, out_indices=(4,)).eval()
+    assert round(multiply_adds(net) / 1e6, 1) == STAR[factor][0]
+    assert round(parameters(net) / 1e6, 3) == STAR[factor][1]
+    stem, stages = TABLE_5[factor][0][0], TABLE_5[factor][0][1:4]
+    inputs = (stem, *stages)
+    more = sum(
+        9 * (inputs[i] * (112 // 2 ** (i + 1)) ** 2 + n * stages[i] // 2 * (28 // 2**i) ** 2)
+        for i, n in enumerate((3, 7, 3))
+    )
+    assert multiply_adds(net) - multiply_adds(on_meta(factor, "paper")) == more
+
+
+# Table 8: 2x with SE; Table 6: V2-50 and the residual SE-V2-164; millions of multiply-adds.
+LARGE = [
+    ({"widen_factor": 2.0, "se_reduction": 1}, 597, 0.5),
+    ({"depth": 50}, 2300, 50),
+    ({"depth": 164, "residual": True, "se_reduction": 1}, 12700, 50),
+]
+
+
+@pytest.mark.parametrize(("arguments", "million", "rounding"), LARGE)
+def test_complexity_of_the_large_networks_and_of_se(arguments, million, rounding):
+    with torch.device("meta"):
+        net = ShuffleNetV2(layout="paper", out_indices=(4,), **arguments).eval()
+    assert abs(multiply_adds(net) / 1e6 - million) <= rounding
+
+
+def test_the_large_networks_are_table_6():
+    with torch.device("meta"):
+        nets = {d: ShuffleNetV2(depth=d, out_indices=(0, 1, 2, 3, 4)) for d in (50, 164)}
+    assert nets[50].out_channels == (244, 488, 976, 1952, 2048)
+    assert nets[164].out_channels == (340, 680, 1360, 2720, 2048)
+    units = {d: [len(getattr(net, f"stage{s}")) for s in (1, 2, 3, 4)] for d, net in nets.items()}
+    assert units == {50: [3, 4, 6, 3], 164: [10, 10, 23, 10]}
+    stems = {
+        d: [m.out_channels for m in net.conv1 if hasattr(m, "stride")] for d, net in nets.items()
+    }
+    assert stems == {50: [64], 164: [64, 64, 128]}
+
+
+def squeezed(layer, x):
+    """Hu et al., CVPR 2018: pool, reduce, ReLU, expand, sigmoid, scale."""
+    scale = x.mean((2, 3), keepdim=True)
+    scale = F.conv2d(scale, layer.fc1.weight, layer.fc1.bias).relu()
+    return x * F.conv2d(scale, layer.fc2.weight, layer.fc2.bias).sigmoid()
+
+
+def test_units_with_all_that_the_paper_adds():
+    net = ShuffleNetV2(
+        0.5, "paper", extra_depthwise=True, se_reduction=4, residual=True, out_indices=(2,)
+    )
+    net = networks.randomise(net.eval().double())
+    for stage, index, channels in (("stage2", 0, 24), ("stage2", 1, 48), ("stage3", 0, 48)):
+        unit = getattr(net, stage)[index]
+        x = networks.images(2, channels, 9, 13).double()
+        passed, worked = (x[:, 0::2], x[:, 1::2]) if index else (x, x)
+        y = conv_bn(unit.extra_depthwise, 0, worked)
+        y = conv_bn(unit.branch2, 0, y).relu()
+        y = conv_bn(unit.branch2, 3, y, 1 if index else 2)
+        y = squeezed(unit.branch2[7], conv_bn(unit.branch2, 5, y))
+        assert unit.branch2[7].fc1.out_channels == (48 if stage == "stage2" else 96) // 4
+        if index:
+            y = y + worked
+        else:
+            passed = conv_bn(unit.branch1, 2, conv_bn(unit.branch1, 0, passed, 2)).relu()
+        expected = torch.cat([passed, y.relu()], 1)
+        torch.testing.assert_close(unit(x), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_the_first_stage_of_the_large_networks_reduces_nothing():
+    net = networks.randomise(
+        ShuffleNetV2(depth=50, layout="paper", out_indices=(0,)).eval().double()
+    )
+    x = networks.images(1, 64, 6, 8).double()
+    unit = net.stage1[0]
+    y = conv_bn(unit.branch2, 3, conv_bn(unit.branch2, 0, x).relu())
+    y = conv_bn(unit.branch2, 5, y).relu()
+    passed = conv_bn(unit.branch1, 2, conv_bn(unit.branch1, 0, x)).relu()
+    assert passed.shape[1] == 64
+    torch.testing.assert_close(unit(x), torch.cat([passed, y], 1), rtol=1e-12, atol=1e-12)

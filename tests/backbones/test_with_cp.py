@@ -5,10 +5,18 @@ import pytest
 import torch
 from networks import EVERY, SMALL, norms
 
+from shufflenet_det.backbones import MobileNetV1
+from shufflenet_det.backbones.mobilenet_v1 import SeparableUnit
 from shufflenet_det.backbones.shufflenet_v1 import ShuffleUnitV1
 from shufflenet_det.backbones.shufflenet_v2 import ShuffleUnitV2
+from shufflenet_det.backbones.xception import XceptionUnit
 
-UNITS = (ShuffleUnitV1, ShuffleUnitV2)
+UNITS = (ShuffleUnitV1, ShuffleUnitV2, SeparableUnit, XceptionUnit)
+
+
+def units_of(network):
+    """How many units the paper's table has."""
+    return 1 + 2 + 2 + 6 + 2 if network is MobileNetV1 else 4 + 8 + 4
 
 
 def pair(network, variant, **kwargs):
@@ -75,10 +83,26 @@ def test_units_run_again_in_the_backward_pass_only_when_training(network, varian
     for module in net.modules():
         if isinstance(module, UNITS):
             module.register_forward_pre_hook(lambda *_: calls.append(1))
-    units = 4 + 8 + 4
+    units = units_of(network)
     step(net, networks.images(2, 3, 64, 64))
     assert len(calls) == 2 * units
     net.eval()(networks.images(2, 3, 64, 64))
     with torch.no_grad():
         net.train()(networks.images(2, 3, 64, 64))
     assert len(calls) == 4 * units
+
+
+@pytest.mark.parametrize("with_cp", [False, True])
+@pytest.mark.parametrize(("network", "variant"), SMALL)
+def test_units_run_again_in_the_backward_pass_and_nothing_else_does(network, variant, with_cp):
+    net = networks.all_levels(network, variant, with_cp=with_cp)
+    calls = {}
+    for name, module in net.named_modules():
+        if isinstance(module, (*UNITS, torch.nn.MaxPool2d)):
+            count = calls.setdefault(name, [])
+            module.register_forward_pre_hook(lambda *_, count=count: count.append(None))
+    step(net, networks.images(2, 3, 64, 64))
+    counts = {name: len(count) for name, count in calls.items()}
+    assert network is MobileNetV1 or counts.pop("maxpool") == 1
+    assert len(counts) == units_of(network)
+    assert set(counts.values()) == {2 if with_cp else 1}

@@ -1,5 +1,6 @@
 """Files as they are published: plain, wrapped, prefixed, fetched; written whole or not at all."""
 
+import argparse
 import json
 import struct
 import sys
@@ -41,6 +42,12 @@ CONTAINERS = {
     },
     "distributed detector": lambda s: {f"module.backbone.{k}": v for k, v in s.items()},
     "average": lambda s: {"model": {k: v * 0 for k, v in s.items()}, "ema": s},
+    "best accuracy beside": lambda s: {"state_dict": s, "best_acc1": torch.tensor(69.4)},
+    "torchvision's program": lambda s: {
+        "model": {k: v * 0 for k, v in s.items()},
+        "model_ema": {"n_averaged": torch.tensor(3), **{f"module.{k}": v for k, v in s.items()}},
+        "args": argparse.Namespace(lr=0.5, model="shufflenet_v2_x0_5"),
+    },
     "other order": lambda s: dict(reversed(s.items())),
     "single-precision in double": lambda s: {k: v.double() for k, v in s.items()},
 }
@@ -232,14 +239,12 @@ def safetensors_bytes(tensors):
 
 
 def test_safetensors(state, tmp_path):
-    pytest.importorskip("safetensors")
     path = tmp_path / "weights.safetensors"
     path.write_bytes(safetensors_bytes(state))
     assert_loads(path, state)
 
 
 def test_a_converted_safetensors_file_states_its_network(tmp_path):
-    pytest.importorskip("safetensors")
     source, target = tmp_path / "weights.pth", tmp_path / "weights.safetensors"
     backbone = ShuffleNetV1(3, 0.5, "inverse")
     save_tensors(backbone.state_dict(), source, {"shuffle": "inverse"})

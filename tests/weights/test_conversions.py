@@ -48,7 +48,7 @@ def file(tmp_path):
 
 def features(backbone, checkpoint):
     backbone = backbone.double()
-    load_pretrained(backbone, checkpoint, backbone.LEVELS[backbone.out_indices[-1] + 1 :])
+    load_pretrained(backbone, checkpoint)
     with torch.no_grad():
         return backbone.eval()(X)
 
@@ -159,6 +159,7 @@ def test_images_follow_a_converted_file(file, tmp_path):
     assert read_weights(converted).pixels.data_preprocessor() == images
     assert open_checkpoint(converted).stated[""] == {
         "layout": "paper",
+        "residual": False,
         "data_preprocessor": images,
     }
 

@@ -20,8 +20,7 @@ from published_networks import (
 from torch import nn
 
 from shufflenet_det.backbones import ShuffleNetV1, ShuffleNetV2
-from shufflenet_det.backbones.shufflenet_v2 import LAYOUTS
-from shufflenet_det.weights import load_pretrained
+from shufflenet_det.weights import load_pretrained, read_weights
 
 V2_WIDTHS = {
     0.5: (48, 96, 192),
@@ -42,14 +41,15 @@ def cases(names, every):
 both_precisions = pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
 
 
-def image(dtype, seed=1):
-    return torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+def image(dtype, seed=1, side=64):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(1, 3, side, side, generator=generator, dtype=dtype)
 
 
 def loaded(backbone, state, path, dtype):
     torch.save(state, path)
     backbone = backbone.to(dtype)
-    load_pretrained(backbone, str(path), backbone.LEVELS[backbone.out_indices[-1] + 1 :])
+    load_pretrained(backbone, str(path))
     return backbone.eval()
 
 
@@ -67,8 +67,8 @@ def v1(groups, width, shuffle="paper", **kwargs):
     return ShuffleNetV1(groups, width, shuffle, out_indices=(0, 1, 2, 3), **kwargs)
 
 
-def v2(width, layout="torchvision", levels=5):
-    return ShuffleNetV2(width, layout, out_indices=tuple(range(levels)))
+def v2(width, layout="torchvision", conv5=None, levels=5):
+    return ShuffleNetV2(width, layout, conv5_channels=conv5, out_indices=tuple(range(levels)))
 
 
 @cases("width", V2_WIDTHS)
@@ -129,9 +129,6 @@ def test_openmmlab_v1(groups, dtype, tmp_path):
     assert_equal_features(ours, image(dtype), expected)
 
 
-@pytest.mark.skipif(
-    "stem_act" not in ShuffleNetV1.__init__.__annotations__, reason="no stem_act in ShuffleNetV1"
-)
 @cases("groups", (2, 3, 4, 8))
 def test_jaxony_v1(groups, dtype, tmp_path):
     widths = {2: (200, 400, 800), 3: (240, 480, 960), 4: (272, 544, 1088), 8: (384, 768, 1536)}
@@ -162,14 +159,10 @@ PYTORCHCV_V1 = {
 
 @cases("groups width", PYTORCHCV_V1)
 def test_pytorchcv_v1(groups, width, dtype, tmp_path):
-    try:
-        backbone = v1(groups, width)
-    except ValueError:
-        pytest.skip(f"no ShuffleNetV1 at {width}x")
     tape = Tape(dtype=dtype)
     expected = pytorchcv_v1(tape, image(dtype), groups, *PYTORCHCV_V1[groups, width])
     tape.linear(expected[-1].mean((2, 3)), "output", 10)
-    ours = loaded(backbone, tape.state, tmp_path / "weights.pth", dtype)
+    ours = loaded(v1(groups, width), tape.state, tmp_path / "weights.pth", dtype)
     assert_equal_features(ours, image(dtype), [features.flip(1) for features in expected])
 
 
@@ -217,24 +210,52 @@ def test_nanodet_without_conv5_takes_the_averaged_weights(dtype, tmp_path):
     assert_equal_features(ours, image(dtype), expected)
 
 
+# osmr/imgclsmob: conv5 grows with the width
+PYTORCHCV_CONV5 = {0.5: 1024, 1.0: 1024, 1.5: 1553, 2.0: 2153}
+
+
+def test_nanodets_best_model_is_nanodets(tmp_path):
+    """It has neither Lightning's prefix nor conv5, but a detector's other parts beside it."""
+    tape = Tape()
+    halves_v2(tape, image(torch.float32), V2_WIDTHS[1.0], 0, torchvision_names("backbone."))
+    path = str(tmp_path / "nanodet_model_best.pth")
+    torch.save(
+        {"state_dict": {**tape.state, "fpn.reduce_layers.0.conv.weight": torch.ones(1)}}, path
+    )
+    weights = read_weights(path)
+    assert weights.layout.title == "NanoDet's V2" and weights.pixels is not None
+
+
+@pytest.mark.parametrize(("slope", "warned"), [(0.1, 0), (0.01, 1)])
+def test_nanodets_activation_is_known_with_its_slope(slope, warned, tmp_path, warnings):
+    tape = Tape()
+    names = torchvision_names("model.backbone.")
+    halves_v2(tape, image(torch.float32), V2_WIDTHS[1.0], 0, names)
+    act_cfg = {"type": "LeakyReLU", "negative_slope": slope}
+    backbone = ShuffleNetV2(1.0, act_cfg=act_cfg)
+    loaded(backbone, tape.state, tmp_path / "nanodet.ckpt", torch.float32)
+    assert len(warnings()) == warned
+    assert all("negative_slope=0.1" in warning for warning in warnings())
+
+
 @cases("width", V2_WIDTHS)
 def test_pytorchcv_v2b(width, dtype, tmp_path):
     layout = "torchvision" if width == 0.5 else "pytorchcv_b"
-    if layout not in LAYOUTS:
-        pytest.skip(f"no layout {layout!r} in ShuffleNetV2")
     tape = Tape(dtype=dtype)
-    conv5 = int(1024 * {0.5: 1, 1.0: 1, 1.5: 44 / 29, 2.0: 61 / 29}[width])
+    conv5 = PYTORCHCV_CONV5[width]
     names = pytorchcv_b_names()
     expected = halves_v2(tape, image(dtype), V2_WIDTHS[width], conv5, names, split_24=True)
     tape.linear(expected[-1].mean((2, 3)), "output", 10)
-    ours = loaded(v2(width, layout, levels=4), tape.state, tmp_path / "weights.pth", dtype)
-    assert_equal_features(ours, image(dtype), expected[:4])
-
-
-@pytest.mark.skipif("pytorchcv" not in LAYOUTS, reason="no layout 'pytorchcv' in ShuffleNetV2")
-@cases("width", (0.5, 1.0))
-def test_pytorchcv_v2(width, dtype, tmp_path):
-    tape = Tape(dtype=dtype)
-    expected = halves_v2(tape, image(dtype), V2_WIDTHS[width], 1024, pytorchcv_names(), pad=0)
-    ours = loaded(v2(width, "pytorchcv"), tape.state, tmp_path / "weights.pth", dtype)
+    ours = loaded(v2(width, layout, conv5), tape.state, tmp_path / "weights.pth", dtype)
     assert_equal_features(ours, image(dtype), expected)
+
+
+@cases("width", V2_WIDTHS)
+@pytest.mark.parametrize("side", [64, 74, 97])  # 37 and 49 at stride 2: odd
+def test_pytorchcv_v2(width, side, dtype, tmp_path):
+    tape = Tape(dtype=dtype)
+    conv5 = PYTORCHCV_CONV5[width]
+    x = image(dtype, side=side)
+    expected = halves_v2(tape, x, V2_WIDTHS[width], conv5, pytorchcv_names(), pad=0)
+    ours = loaded(v2(width, "pytorchcv", conv5), tape.state, tmp_path / "weights.pth", dtype)
+    assert_equal_features(ours, x, expected)

@@ -1,0 +1,180 @@
+"""Published weights through ``init_cfg``, ``load_from`` and a run's config."""
+
+import pytest
+import torch
+from mmengine.runner import save_checkpoint
+from mmengine.runner.checkpoint import get_state_dict
+from published_networks import Tape, halves_v2, megvii_v1, openmmlab_v1, torchvision_names
+
+from shufflenet_det.backbones import ShuffleNetV1, ShuffleNetV2
+from shufflenet_det.runs import load_run_config
+from shufflenet_det.weights import find_record, load_pretrained, read_weights, redirect_load_from
+
+X = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+
+def pretrained(path, **kwargs):
+    return {"init_cfg": {"type": "Pretrained", "checkpoint": str(path), **kwargs}}
+
+
+@pytest.fixture
+def authors(tmp_path):
+    """A file of the authors' V1 g=3 0.5x by its published name, and its network's features."""
+    tape = Tape(dtype=torch.float64)
+    features = megvii_v1(tape, X, 3, 12, (120, 240, 480))
+    path = tmp_path / "Group3" / "models" / "0.5x.pth.tar"
+    path.parent.mkdir(parents=True)
+    torch.save({"state_dict": {f"module.{k}": v for k, v in tape.state.items()}}, path)
+    return path, features
+
+
+@pytest.mark.parametrize("shuffle", ["inverse", "paper"])
+def test_init_cfg_takes_the_authors_file(shuffle, authors):
+    path, expected = authors
+    backbone = ShuffleNetV1(3, 0.5, shuffle, **pretrained(path)).double()
+    backbone.init_weights()
+    with torch.no_grad():
+        features = backbone.eval()(X)
+    for ours, theirs in zip(features, expected[1:], strict=True):
+        assert (ours - theirs).abs().max() / theirs.abs().max() < 1e-10
+
+
+def test_a_checkpoint_is_opened_once(authors, monkeypatch):
+    from shufflenet_det.weights import files
+
+    opened, open_file = [], files._open
+    monkeypatch.setattr(files, "_open", lambda path: opened.append(path) or open_file(path))
+    ShuffleNetV1(3, 0.5, "inverse", **pretrained(authors[0])).init_weights()
+    assert opened == [authors[0]]
+
+
+CHILD = """
+_base_ = '{root}/configs/faster_rcnn_shufflenetv1_coco.py'
+model = dict(
+    data_preprocessor={preprocessor},
+    backbone=dict(widen_factor=0.5, shuffle='inverse', init_cfg=dict(checkpoint='{checkpoint}')),
+    neck=dict(in_channels=[120, 240, 480]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("preprocessor", "warned"),
+    [("dict(_delete_=True, type='DetDataPreprocessor', pad_size_divisor=32)", 0), ("dict()", 1)],
+    ids=["left open", "stated"],
+)
+def test_a_runs_config_gets_the_images_of_its_weights(
+    preprocessor, warned, authors, root, tmp_path, warnings
+):
+    path = tmp_path / "config.py"
+    path.write_text(CHILD.format(root=root, preprocessor=preprocessor, checkpoint=authors[0]))
+    cfg = load_run_config(str(path), splits=())
+    images = {key: cfg.model.data_preprocessor[key] for key in ("mean", "std", "bgr_to_rgb")}
+    assert (images == find_record("megvii/v1_g3_0.5x").pixels.data_preprocessor()) == (not warned)
+    assert len(warnings()) == warned
+
+
+@pytest.mark.parametrize("save", [torch.save, save_checkpoint], ids=["torch", "mmengine"])
+def test_a_detectors_checkpoint_tells_its_shuffle(save, tmp_path):
+    first = ShuffleNetV1(3, 0.5, "inverse", out_indices=(0, 1, 2, 3)).double()
+    detector = torch.nn.ModuleDict({"backbone": first, "neck": torch.nn.Conv2d(3, 3, 1)})
+    save({"state_dict": get_state_dict(detector), "meta": {}}, str(tmp_path / "epoch_1.pth"))
+    weights = read_weights(str(tmp_path / "epoch_1.pth"))
+    assert weights.computes == {"shuffle": "inverse", "stem_act": True}
+    second = ShuffleNetV1(3, 0.5, "paper", out_indices=(0, 1, 2, 3)).double()
+    load_pretrained(second, str(tmp_path / "epoch_1.pth"))
+    with torch.no_grad():
+        for ours, theirs in zip(second.eval()(X), first.eval()(X), strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
+
+
+RELATIVES = [
+    {"extra_depthwise": True},
+    {"se_reduction": 2},
+    {"residual": True},
+    {"stage_repeats": (2, 4, 2)},
+    {"depth": 50, "widen_factor": 1.0},
+]
+
+
+@pytest.mark.parametrize("arguments", RELATIVES, ids=lambda a: next(iter(a)))
+@pytest.mark.parametrize("layout", ["torchvision", "paper"])
+def test_own_weights_of_a_relative_load_there_and_name_it_elsewhere(arguments, layout, tmp_path):
+    path = str(tmp_path / "own.pth")
+    arguments = {"widen_factor": 0.5, "layout": layout} | arguments
+    relative = ShuffleNetV2(**arguments)
+    torch.save(relative.state_dict(), path)
+    twin = ShuffleNetV2(**arguments)
+    load_pretrained(twin, path)
+    for key, tensor in twin.state_dict().items():
+        assert torch.equal(tensor, relative.state_dict()[key])
+    name, value = next(
+        item for item in arguments.items() if item[0] not in ("widen_factor", "layout")
+    )
+    plain = ShuffleNetV2(0.5, layout, out_indices=(1, 2, 3, 4))
+    with pytest.raises(ValueError, match="nothing was loaded") as raised:
+        load_pretrained(plain, path)
+    assert f"{name}={value!r}" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"bottleneck_ratio": 2}, "bottleneck_ratio=2"),
+        ({"se_reduction": 8}, "se_reduction=8"),
+        ({"stage_repeats": (3, 8, 4)}, "stage_repeats=(3, 8, 4)"),
+        ({"stem_channels": 24}, "stem_channels=24"),
+        ({"shuffle": "none"}, "shuffle='none'"),
+        ({"stem_act": False}, "stem_act=False"),
+    ],
+)
+def test_own_weights_of_a_v1_name_its_arguments(arguments, words, tmp_path):
+    path = str(tmp_path / "own.pth")
+    torch.save(ShuffleNetV1(3, 0.5, **arguments).state_dict(), path)
+    load_pretrained(ShuffleNetV1(3, 0.5, **arguments), path)
+    with pytest.raises(ValueError, match="nothing was loaded") as raised:
+        load_pretrained(ShuffleNetV1(3, 0.5), path)
+    assert words in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"extra_depthwise": True}, {"se_reduction": 2}, {"residual": True}]
+)
+def test_channels_of_a_relative_are_not_moved_between_layouts(arguments, tmp_path):
+    path = str(tmp_path / "own.pth")
+    torch.save(ShuffleNetV2(0.5, "paper", **arguments).state_dict(), path)
+    with pytest.raises(ValueError, match=r"layout='paper'.*Table 5's units only"):
+        load_pretrained(ShuffleNetV2(0.5, "torchvision", **arguments), path)
+
+
+def test_a_v1_with_squeeze_and_excitation_takes_another_shuffle(tmp_path):
+    path = str(tmp_path / "own.pth")
+    first = ShuffleNetV1(3, 0.5, "inverse", se_reduction=4).double()
+    torch.save(first.state_dict(), path)
+    second = ShuffleNetV1(3, 0.5, "paper", se_reduction=4).double()
+    load_pretrained(second, path)
+    with torch.no_grad():
+        for ours, theirs in zip(second.eval()(X), first.eval()(X), strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
+
+
+def test_the_default_of_the_v1_config_is_openmmlabs_file(root, tmp_path):
+    cfg = load_run_config(str(root / "configs/faster_rcnn_shufflenetv1_coco.py"), splits=())
+    record = find_record(cfg.model.backbone.init_cfg.checkpoint)
+    assert record.name == "openmmlab/v1_g3_1.0x" and record.can_be_fetched
+    tape = Tape()
+    openmmlab_v1(tape, X.float(), 3, 24, (240, 480, 960))
+    torch.save({"state_dict": tape.state}, tmp_path / "weights.pth")
+    load_pretrained(ShuffleNetV1(cfg.model.backbone.groups), str(tmp_path / "weights.pth"))
+
+
+def test_load_from_of_a_published_classifier_reaches_the_backbone(tmp_path):
+    tape = Tape()
+    halves_v2(tape, X.float(), (48, 96, 192), 1024, torchvision_names())
+    path = str(tmp_path / "weights.pth")
+    torch.save(tape.state | {"fc.weight": torch.rand(10, 1024)}, path)
+    backbone = {"type": "ShuffleNetV2", "widen_factor": 0.5}
+    cfg = {"load_from": path, "model": {"backbone": backbone}}
+    assert redirect_load_from(cfg)
+    built = ShuffleNetV2(0.5, init_cfg=cfg["model"]["backbone"]["init_cfg"])
+    built.init_weights()
+    assert torch.equal(built.conv1[0].weight, tape.state["conv1.0.weight"])
