@@ -1,0 +1,13 @@
+# mmdet's MobileNetV2 0.6x on ImageNet-1k by ShuffleNetV1's recipe, for ShuffleNet V2's Table 7;
+# 0.25x: --cfg-options model.backbone.widen_factor=0.25; 1.4x: model.in_channels=1792, too.
+# Not trained.
+_base_ = './shufflenetv1_imagenet.py'
+
+model = dict(
+    in_channels=1280,
+    backbone=dict(
+        _delete_=True,
+        type='MobileNetV2',
+        widen_factor=0.6,
+        out_indices=(7, ),
+        init_cfg=dict(type='TruncNormal', layer='Conv2d', std=0.03)))

@@ -1,0 +1,197 @@
+"""Pretraining and evaluation from a config: what ``tools/pretrain.py`` calls."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.dist import get_world_size, init_dist, is_distributed
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+
+from ..host import amp as host_amp
+from ..runs import load_run_config
+from ..weights import needed_arguments, read_weights
+from .demo import SHAPES, SIDE, make_demo_classes
+from .folders import require_image_folders
+
+DEMO_ROOT = "data/demo_classes"
+DEMO_EPOCHS = 24
+DEMO_BATCH = 32
+DEMO_CROP = 64  # pixels of a side
+DEMO_AREA = (0.6, 1.0)  # of the image, in a training crop: a shape cut in half is none
+_LAST_LEVEL = {"ShuffleNetV1": 3, "ShuffleNetV2": 4, "MobileNetV1": 3, "Xception": 3}
+
+
+def load_pretrain_config(
+    path: str,
+    *,
+    cfg_options: dict[str, Any] | None = None,
+    data_root: str | None = None,
+    batch_size: int | None = None,
+    work_dir: str | None = None,
+    launcher: str = "none",
+    demo: bool = False,
+    weights: str | None = None,
+) -> Config:
+    """Read a config of ``configs/pretrain`` and fit it to a run.
+
+    Args:
+        path: The config's file.
+        cfg_options: Overrides by dotted key, as mmdet's ``--cfg-options``.
+        data_root: A folder as ImageNet's; None is the config's.
+        batch_size: Images of a training step in all processes together; None: the config's images
+            of a process in each.
+        work_dir: Where logs and checkpoints go; None is ``work_dirs/NAME_OF_CONFIG``, with
+            ``_demo`` behind it for the demo.
+        launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
+        demo: Run on ten drawn classes, which are drawn on first use, for minutes.
+        weights: A checkpoint for :func:`evaluate`: the model becomes the one that it was trained
+            in, with its classifier and its images.
+
+    Returns:
+        The config for :func:`pretrain`, or with ``weights`` for :func:`evaluate`.
+
+    Raises:
+        RuntimeError: mmdet cannot be used here.
+        OSError: The config, the images or the weights are not there.
+        ValueError: It is a config of something else; the batch does not divide by the processes;
+            the folder's classes are not the classifier's; the weights are refused, or have no
+            classifier.
+    """
+    options = dict(cfg_options or {})
+    root = {"data_root": data_root} if data_root is not None else {}
+    work_dir = work_dir or (f"work_dirs/{Path(path).stem}_demo" if demo else None)
+    cfg = load_run_config(
+        path, cfg_options={**options, **root}, work_dir=work_dir, launcher=launcher, splits=()
+    )
+    if not str(cfg.get("model", {}).get("type")).endswith("ImageClassifier"):
+        raise ValueError(f"{path!r} trains no ImageClassifier: see configs/pretrain")
+    if demo:
+        _use_demo_classes(cfg)
+        cfg.merge_from_dict(options)
+    if batch_size is not None:
+        if "train_dataloader.batch_size" in options:
+            raise ValueError("--batch-size and train_dataloader.batch_size=… exclude one another")
+        cfg.train_dataloader.batch_size = _images_per_process(cfg, batch_size)
+    if weights is not None:
+        _use_weights(cfg, weights)
+    splits = ("val",) if weights is not None else ("train", "val")
+    datasets = [cfg[f"{split}_dataloader"].dataset for split in splits]
+    require_image_folders([dataset.root for dataset in datasets], cfg.model.num_classes)
+    return cfg
+
+
+def pretrain(
+    cfg: Config, *, amp: bool = False, ema: bool = False, resume: str | None = None
+) -> None:
+    """Train a classifier.
+
+    Args:
+        cfg: A config from :func:`load_pretrain_config`.
+        amp: Train in automatic mixed precision: float16 on a GPU, bfloat16 on the CPU.
+        ema: Keep an exponential moving average of weights and running statistics, which is what is
+            validated and what a checkpoint gives to a detector.
+        resume: A checkpoint to go on from, or 'auto' for the newest in the work folder.
+
+    Raises:
+        ValueError: There are fewer training images than a step takes.
+        UnreadableImageError: An image is damaged.
+    """
+    if amp:
+        host_amp.enable(cfg.optim_wrapper)
+    if ema:
+        average = {"type": "EMAHook", "ema_type": "ExpMomentumEMA", "update_buffers": True}
+        cfg.custom_hooks = [*cfg.get("custom_hooks", []), average]
+    if resume is not None:
+        cfg.resume = True
+        cfg.load_from = None if resume == "auto" else resume
+    runner = Runner.from_cfg(cfg)
+    loader = runner.train_loop.dataloader
+    if not len(loader):
+        raise ValueError(
+            f"{len(loader.dataset)} training images are less than a step takes, "
+            f"{loader.batch_size} in each of {get_world_size()} processes: give --batch-size"
+        )
+    runner.train()
+
+
+def evaluate(cfg: Config) -> dict[str, float]:
+    """Find the accuracy of a checkpoint.
+
+    Args:
+        cfg: A config from :func:`load_pretrain_config`, with ``weights``.
+
+    Returns:
+        ``accuracy/top1`` and ``accuracy/top5`` on the ``val`` folder, in %.
+
+    Raises:
+        ValueError: Tensors of the backbone are missing or left over.
+        UnreadableImageError: An image is damaged.
+    """
+    runner = Runner.from_cfg(cfg)
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model.backbone.init_weights()
+    checkpoint = cfg.model.backbone.init_cfg.checkpoint
+    model.head.fc.load_state_dict(read_weights(checkpoint).classifier)
+    return runner.test()
+
+
+def _images_per_process(cfg: Config, batch_size: int) -> int:
+    if cfg.launcher != "none" and not is_distributed():
+        init_dist(cfg.launcher, **cfg.env_cfg.get("dist_cfg", {}))
+    processes = get_world_size()
+    if batch_size < 1 or batch_size % processes:
+        raise ValueError(
+            f"--batch-size {batch_size}: must be a positive multiple of the {processes} processes"
+        )
+    return batch_size // processes
+
+
+def _use_weights(cfg: Config, checkpoint: str) -> None:
+    """Let the model be the one that a checkpoint was trained in."""
+    weights = read_weights(checkpoint)
+    network = weights.network.name
+    arguments = needed_arguments(weights)
+    if arguments is None:
+        raise ValueError(f"{checkpoint!r}: no network here computes these weights")
+    if "weight" not in weights.classifier:
+        raise ValueError(f"{checkpoint!r} has no classifier, so it has no accuracy")
+    old = cfg.model
+    cfg.model = {
+        "type": old.type,
+        "num_classes": weights.classifier["weight"].shape[0],
+        "bias": "bias" in weights.classifier,
+        "data_preprocessor": old.data_preprocessor,
+        "backbone": {
+            "type": f"shufflenet_det.{network}",
+            **arguments,
+            "out_indices": (_LAST_LEVEL[network],),
+            "init_cfg": {"type": "Pretrained", "checkpoint": checkpoint},
+        },
+    }
+    if weights.pixels is not None:
+        cfg.model.data_preprocessor.update(weights.pixels.data_preprocessor())
+    cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
+    cfg.test_cfg = {"type": "TestLoop"}
+
+
+def _use_demo_classes(cfg: Config) -> None:
+    """Point a config at the drawn classes and shorten its schedule.
+
+    The network and the recipe stay; the learning rate follows the smaller batch.
+    """
+    cfg.data_root = str(make_demo_classes(DEMO_ROOT))
+    cfg.model.num_classes = len(SHAPES)
+    for split, side in (("train", DEMO_CROP), ("val", SIDE)):
+        loader = cfg[f"{split}_dataloader"]
+        loader.merge({"batch_size": DEMO_BATCH, "num_workers": 1})
+        loader.dataset.root = os.path.join(cfg.data_root, split)
+        for step in loader.dataset.pipeline:
+            if "size" in step:
+                step.size = DEMO_CROP if step.type.endswith("Crop") else side
+            if "scale" in step:
+                step.scale = DEMO_AREA
+    cfg.train_cfg.merge({"max_epochs": DEMO_EPOCHS, "val_interval": DEMO_EPOCHS // 6})
+    cfg.param_scheduler = [{**cfg.param_scheduler[0], "end": DEMO_EPOCHS}]
+    cfg.default_hooks.logger.interval = 10
