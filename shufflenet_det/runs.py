@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 from .data import make_demo_dataset, require_dataset_files
 from .host import amp as host_amp
 from .host import distributed, environment
+from .weights import fit_data_preprocessor, redirect_load_from
 
 DEMO_ROOT = "data/demo"
 DEMO_EPOCHS = 8
@@ -50,12 +51,14 @@ def train(
     if resume is not None:
         cfg.resume = True
         cfg.load_from = None if resume == "auto" else resume
+    if not cfg.get("resume"):
+        redirect_load_from(cfg)
     _runner(cfg).train()
 
 
 def test(
     cfg: Config, checkpoint: str, *, out: str | None = None, show_dir: str | None = None
-) -> None:
+) -> dict[str, float]:
     """Evaluate a checkpoint on the config's test split.
 
     Args:
@@ -63,6 +66,9 @@ def test(
         checkpoint: Path or URL of the checkpoint.
         out: A ``.pkl`` file for the predictions.
         show_dir: A folder for pictures with annotations and predictions side by side.
+
+    Returns:
+        The metrics, by names such as ``coco/bbox_mAP``, which goes from 0 to 1.
 
     Raises:
         ValueError: ``out`` does not end in .pkl or .pickle.
@@ -81,7 +87,7 @@ def test(
         from mmdet.evaluation import DumpDetResults
 
         runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=out))
-    runner.test()
+    return runner.test()
 
 
 def draw(
@@ -171,6 +177,7 @@ def load_run_config(
     if demo:
         use_demo_data(cfg)
         cfg.merge_from_dict(cfg_options)
+    fit_data_preprocessor(cfg.get("model") or {})
     for split in splits:
         loader = cfg.get(f"{split}_dataloader")
         if loader:
@@ -205,7 +212,7 @@ def move_data_root(cfg: Config, root: str) -> None:
 def use_demo_data(cfg: Config) -> None:
     """Point a COCO config at the made data set and shorten its schedule; the model stays.
 
-    The backbone starts from random weights, so its BatchNorm is trained. Images that keep their
+    The backbone starts from random weights, so all of it is trained. Images that keep their
     aspect ratio keep the made set's size, 256x192; fixed sizes (SSD) stay. AdamW with a cosine
     schedule stands in for recipes that are written for days.
 
@@ -224,8 +231,10 @@ def use_demo_data(cfg: Config) -> None:
     move_data_root(cfg, str(make_demo_dataset(DEMO_ROOT)))
     # As mmdet's SSDLite is trained from random weights: small weights learn faster under BatchNorm.
     cfg.model.backbone.init_cfg = {"type": "TruncNormal", "layer": "Conv2d", "std": 0.03}
-    if "norm_eval" in cfg.model.backbone:
-        cfg.model.backbone.norm_eval = False
+    for name, value in (("norm_eval", False), ("frozen_stages", -1)):
+        if name in cfg.model.backbone:
+            cfg.model.backbone[name] = value
+    (cfg.model.backbone.get("norm_cfg") or {}).pop("requires_grad", None)
     for owner in _dicts(cfg._cfg_dict):
         if owner.get("type") == "Resize" and owner.get("keep_ratio"):
             owner["scale"] = (256, 192)
@@ -235,7 +244,9 @@ def use_demo_data(cfg: Config) -> None:
         if "nms_pre" in owner and "max_per_img" in owner:
             owner.update(nms_pre=500, max_per_img=min(owner["max_per_img"], 300))
     if "rcnn" in (cfg.model.get("train_cfg") or {}):
-        cfg.model.train_cfg.rcnn.sampler.num = 64
+        sampler = cfg.model.train_cfg.rcnn.sampler
+        if sampler.pos_fraction < 1:  # if not, it is to pass everything
+            sampler.num = 64
     cfg.train_dataloader.merge({"batch_size": 4, "num_workers": 2})
     if not cfg.train_dataloader.get("batch_sampler"):
         cfg.train_dataloader.drop_last = True
@@ -263,6 +274,10 @@ def use_demo_data(cfg: Config) -> None:
     ]
     cfg.auto_scale_lr = {"enable": False, "base_batch_size": 4}
     cfg.default_hooks.logger.interval = 10
+    # The schedule counts epochs now, whatever the config's own did.
+    cfg.default_hooks.checkpoint.merge({"by_epoch": True, "interval": 1})
+    if "log_processor" in cfg:
+        cfg.log_processor.by_epoch = True
     cfg.randomness = {"seed": 0}
 
 

@@ -2,9 +2,12 @@
 
 from .coco import COCO_2017, download_coco, require_coco_layout, require_dataset_files
 from .demo import make_demo_dataset
+from .split import PAPERS_SPLIT, check_papers_split
 
 __all__ = [
     "COCO_2017",
+    "PAPERS_SPLIT",
+    "check_papers_split",
     "download_coco",
     "make_demo_dataset",
     "require_coco_layout",

@@ -1,0 +1,17 @@
+# ShuffleNetV1 2x (g=3), Faster R-CNN with FPN, 600 pixels: a deviation from V1's Table 7.
+# Measured with this file: not run.
+#
+# mmdet's Faster R-CNN and its schedule, at the row's image size: no row of the paper, and not to be
+# compared with one. The row is shufflenet_2x_600.py.
+_base_ = '../faster_rcnn_shufflenetv1_coco.py'
+
+model = dict(
+    data_preprocessor=dict(mean=[0., 0., 0.], std=[1., 1., 1.], bgr_to_rgb=False),
+    backbone=dict(
+        widen_factor=2.0, shuffle='inverse', init_cfg=dict(checkpoint='megvii/v1_g3_2.0x')),
+    neck=dict(in_channels=[480, 960, 1920]))
+resize = dict(type='Resize', scale=(1000, 600), keep_ratio=True)
+_train, _test = _base_.train_pipeline, _base_.test_pipeline
+train_dataloader = dict(dataset=dict(pipeline=[*_train[:2], resize, *_train[3:]]))
+val_dataloader = dict(dataset=dict(pipeline=[_test[0], resize, *_test[2:]]))
+test_dataloader = val_dataloader

@@ -1,0 +1,163 @@
+"""The heads of Light-Head R-CNN (arXiv:1711.07264), for mmdet's two-stage detectors.
+
+With a backbone that gives C4 and C5, ``FasterRCNN`` becomes Light-Head R-CNN: ``rpn_head`` is a
+:class:`LightHeadRPNHead`, ``roi_head`` a :class:`LightHeadRoIHead`, and there is no neck.
+"""
+
+from typing import Any
+
+import torch
+from mmdet.models.dense_heads import RPNHead
+from mmdet.models.roi_heads import ConvFCBBoxHead, StandardRoIHead
+from mmdet.models.task_modules.samplers import SamplingResult
+from mmdet.registry import MODELS
+from torch import Tensor
+
+LOSS_BBOX = {"type": "SmoothL1Loss", "beta": 1.0, "loss_weight": 2.0}
+INIT = {
+    "type": "Normal",
+    "layer": "Linear",
+    "std": 0.01,
+    "override": {"type": "Normal", "name": "fc_reg", "std": 0.001},
+}
+
+
+@MODELS.register_module()
+class LightHeadRPNHead(RPNHead):
+    """An RPN that reads the first of the given maps: C4, where C5 feeds the RoI head (Sec. 3.2).
+
+    It takes as many maps as its anchors have strides, one for ``strides=[16]``.
+    """
+
+    def forward(self, x: tuple[Tensor, ...]) -> tuple[list[Tensor], list[Tensor]]:
+        """Scores (N, A, H, W) and deltas (N, 4 A, H, W) of A anchors a cell, each map its own."""
+        return super().forward(x[: self.prior_generator.num_levels])
+
+
+@MODELS.register_module()
+class LightHeadBBoxHead(ConvFCBBoxHead):
+    """The one-layer R-CNN head (Sec. 3.2), trained on the hardest RoIs of the batch.
+
+    The pooled 10 x 7 x 7 of a RoI go through a fully connected layer of 2048 and ReLU to the scores
+    and the deltas, which are of every class as in the authors' code, or of none with
+    ``reg_class_agnostic=True`` as in the paper. As in the code all weights start from a Gaussian of
+    standard deviation 0.01, the deltas' of 0.001, and the loss of the boxes counts twice.
+
+    Online hard example mining as the authors' code has it, unlike mmdet's ``OHEMSampler``: every
+    proposal and every annotated box is a candidate. The RoIs with the greatest sum of the two
+    losses, before their weights, are taken from the whole batch of the process, foreground or not,
+    and both losses are averaged over them. The sampler has to let everything pass:
+    ``dict(type='RandomSampler', num=NUM, pos_fraction=1.0)`` with NUM beyond the count of proposals
+    and boxes does.
+    """
+
+    def __init__(
+        self,
+        ohem_per_image: int | None = 256,
+        in_channels: int = 10,
+        num_shared_fcs: int = 1,
+        fc_out_channels: int = 2048,
+        loss_bbox: dict[str, Any] | None = None,
+        init_cfg: dict[str, Any] | list[dict[str, Any]] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Build the layers.
+
+        Args:
+            ohem_per_image: Times the batch's images, RoIs that are trained on; if there are fewer,
+                all of them. 256 gives the authors' 512 for two images a GPU. None: all.
+            in_channels: Channels of the pooled RoIs.
+            num_shared_fcs: Fully connected layers before scores and deltas.
+            fc_out_channels: Their width.
+            loss_bbox: Config of the boxes' loss; None is smooth L1 with a beta of 1, weight 2.
+            init_cfg: Initialisation; None is that of the authors' code.
+            **kwargs: ``num_classes``, ``roi_feat_size``, ``reg_class_agnostic``, ``bbox_coder``,
+                ``loss_cls``, …: those of mmdet's ``ConvFCBBoxHead``.
+
+        Raises:
+            ValueError: ``ohem_per_image`` is not positive.
+        """
+        if ohem_per_image is not None and ohem_per_image < 1:
+            raise ValueError(f"ohem_per_image={ohem_per_image!r}: must be positive or None")
+        super().__init__(
+            num_shared_fcs=num_shared_fcs,
+            in_channels=in_channels,
+            fc_out_channels=fc_out_channels,
+            loss_bbox=LOSS_BBOX if loss_bbox is None else loss_bbox,
+            init_cfg=INIT if init_cfg is None else init_cfg,
+            **kwargs,
+        )
+        self.ohem_per_image = ohem_per_image
+
+    def loss_and_target(
+        self,
+        cls_score: Tensor,
+        bbox_pred: Tensor,
+        rois: Tensor,
+        sampling_results: list[SamplingResult],
+        rcnn_train_cfg: dict[str, Any],
+        concat: bool = True,
+        reduction_override: str | None = None,
+    ) -> dict[str, Any]:
+        """Losses over the batch's hardest RoIs.
+
+        Args:
+            cls_score: (n, classes + 1), the background last.
+            bbox_pred: (n, 4) or (n, 4 * classes).
+            rois: (n, 5), index of the image and x1, y1, x2, y2 in its pixels.
+            sampling_results: Which of the RoIs are foreground, one result an image.
+            rcnn_train_cfg: ``train_cfg.rcnn``.
+            concat: As in mmdet's heads.
+            reduction_override: As in mmdet's losses.
+
+        Returns:
+            ``loss_bbox``, the dict of the losses, and ``bbox_targets``, of all n RoIs.
+        """
+        targets = self.get_targets(sampling_results, rcnn_train_cfg, concat=concat)
+        chosen = (cls_score, bbox_pred, rois, *targets)
+        if self.ohem_per_image is not None:
+            number = self.ohem_per_image * len(sampling_results)
+            if number < len(rois):
+                order = self._losses_of_rois(*chosen).argsort(descending=True, stable=True)
+                chosen = tuple(of_rois[order[:number]] for of_rois in chosen)
+        losses = self.loss(*chosen, reduction_override=reduction_override)
+        return {"loss_bbox": losses, "bbox_targets": targets}
+
+    @torch.no_grad()
+    def _losses_of_rois(
+        self, cls_score: Tensor, bbox_pred: Tensor, rois: Tensor, labels: Tensor, *targets: Tensor
+    ) -> Tensor:
+        """The sum of both losses of every RoI, before their weights, (n,)."""
+        losses = self.loss(cls_score, bbox_pred, rois, labels, *targets, reduction_override="none")
+        total = losses["loss_cls"] / self.loss_cls.loss_weight
+        foreground = labels < self.num_classes
+        if foreground.any():
+            of_boxes = losses["loss_bbox"].sum(dim=1)  # (foreground, 4) to (foreground,)
+            total[foreground] += of_boxes / self.loss_bbox.loss_weight
+        return total
+
+
+@MODELS.register_module()
+class LightHeadRoIHead(StandardRoIHead):
+    """RoI head on a thin, position-sensitive map that is computed once an image (Sec. 3.2).
+
+    The map is made of the last of the given maps: C5 in the paper. ``bbox_roi_extractor`` is a
+    :class:`~shufflenet_det.detectors.ps_roi.PSRoIExtractor` of that map's stride: 32, as in the
+    paper's small setting, which gives dilation up, or 16 of a backbone whose last stage has
+    stride 1.
+    """
+
+    def __init__(self, thin_conv: dict[str, Any], **kwargs: Any) -> None:
+        """Build the head.
+
+        Args:
+            thin_conv: Config of the layer that makes the thin map, as
+                ``dict(type='LargeSeparableConv', in_channels=464, mid_channels=64)``.
+            **kwargs: ``bbox_roi_extractor``, ``bbox_head``, ``train_cfg``, ``test_cfg``, …: those
+                of mmdet's ``StandardRoIHead``.
+        """
+        super().__init__(**kwargs)
+        self.thin_conv = MODELS.build(thin_conv)
+
+    def _bbox_forward(self, x: tuple[Tensor, ...], rois: Tensor) -> dict[str, Tensor]:
+        return super()._bbox_forward((self.thin_conv(x[-1]),), rois)

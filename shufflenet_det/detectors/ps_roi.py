@@ -1,0 +1,199 @@
+"""Position-sensitive RoI alignment, on torchvision's kernel, and pooling.
+
+Every bin of a RoI is filled from channels of its own: bin (i, j) of output channel c reads channel
+``(c * P + i) * P + j`` of the map, for P x P bins (R-FCN, arXiv:1605.06409, Sec. 2; the same order
+in torchvision and in the code of Light-Head R-CNN).
+"""
+
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from mmdet.models.roi_heads.roi_extractors import BaseRoIExtractor
+from mmdet.registry import MODELS
+from torch import Tensor, nn
+from torchvision.ops import ps_roi_align
+
+POOL_MODES = ("avg", "max")
+
+
+class PSRoIAlign(nn.Module):
+    """Position-sensitive RoIAlign (Light-Head R-CNN, arXiv:1711.07264, Sec. 4).
+
+    Each bin is the mean or the maximum of bilinear samples on a regular grid. By default this is
+    ``torchvision.ops.PSRoIAlign``. ``pool_mode='max', aligned=False`` is the kernel of the authors'
+    aligned models (``lib_psalign_pooling``), also where RoIs hang over the border: for the maximum
+    cells outside the map are 0. For the mean they equal the border's cells, up to one cell out,
+    and are 0 from there on.
+    """
+
+    def __init__(
+        self,
+        output_size: int,
+        spatial_scale: float,
+        sampling_ratio: int = 2,
+        pool_mode: str = "avg",
+        aligned: bool = True,
+    ) -> None:
+        """Set what is sampled.
+
+        Args:
+            output_size: P, bins along each side of a RoI.
+            spatial_scale: Cells of the map per pixel of the image, 1 / stride.
+            sampling_ratio: Samples along each side of a bin.
+            pool_mode: What a bin is of its samples: 'avg', the mean, or 'max'.
+            aligned: Pixels and cells meet in their corners: coordinates move by half a cell. If
+                not, cell 0's centre lies on the image's border.
+
+        Raises:
+            ValueError: ``sampling_ratio`` or ``pool_mode`` is not one of its legal values.
+        """
+        super().__init__()
+        if sampling_ratio < 1:
+            raise ValueError(f"sampling_ratio={sampling_ratio!r}: must be 1 or more")
+        if pool_mode not in POOL_MODES:
+            raise ValueError(f"pool_mode={pool_mode!r}: must be one of {POOL_MODES}")
+        self.output_size = output_size
+        self.spatial_scale = spatial_scale
+        self.sampling_ratio = sampling_ratio
+        self.pool_mode = pool_mode
+        self.aligned = aligned
+
+    def forward(self, x: Tensor, rois: Tensor) -> Tensor:
+        """Sample the RoIs.
+
+        Args:
+            x: (N, C * P * P, H, W).
+            rois: (n, 5), index of the image and x1, y1, x2, y2 in its pixels.
+
+        Returns:
+            (n, C, P, P).
+        """
+        bins, ratio = self.output_size, self.sampling_ratio
+        shift = 0.0 if self.aligned else 0.5  # cells; torchvision's kernel takes half a cell off
+        if self.pool_mode == "max":
+            x = F.pad(x, (1, 1, 1, 1))
+            shift += 1.0
+        rois = torch.cat((rois[:, :1], rois[:, 1:] + shift / self.spatial_scale), dim=1)
+        if self.pool_mode == "avg":
+            return ps_roi_align(x, rois, bins, self.spatial_scale, ratio)
+        # Bins of one sample each, ratio x ratio of them reading the same channel.
+        n, channels, height, width = x.shape
+        x = x.view(n, -1, bins, 1, bins, 1, height, width)
+        x = x.expand(-1, -1, -1, ratio, -1, ratio, -1, -1)
+        x = x.reshape(n, channels * ratio**2, height, width)
+        samples = ps_roi_align(x, rois, bins * ratio, self.spatial_scale, 1)
+        return F.max_pool2d(samples, ratio)
+
+
+class PSRoIPool(nn.Module):
+    """Position-sensitive RoI pooling (R-FCN, arXiv:1605.06409, Sec. 2): the mean of a bin's cells.
+
+    As in the code of R-FCN and of Light-Head R-CNN (``lib_psroi_pooling``) RoIs are rounded to
+    whole pixels and a bin takes every cell that it touches. ``torchvision.ops.ps_roi_pool`` is
+    another function: it rounds RoIs to whole cells, up to half a stride away, and leaves out the
+    map's last row and column, though not in its gradient.
+    """
+
+    def __init__(self, output_size: int, spatial_scale: float) -> None:
+        """Set the bins.
+
+        Args:
+            output_size: P, bins along each side of a RoI.
+            spatial_scale: Cells of the map per pixel of the image, 1 / stride.
+        """
+        super().__init__()
+        self.output_size = output_size
+        self.spatial_scale = spatial_scale
+
+    def forward(self, x: Tensor, rois: Tensor) -> Tensor:
+        """Average over the RoIs' bins.
+
+        Args:
+            x: (N, C * P * P, H, W).
+            rois: (n, 5), index of the image and x1, y1, x2, y2 in its pixels, both ends included.
+
+        Returns:
+            (n, C, P, P); a bin without cells is 0.
+        """
+        _, channels, height, width = x.shape
+        bins = torch.arange(self.output_size + 1, device=x.device)
+        corners = (rois[:, 1:] + 0.5).floor()
+        start = corners[:, :2, None] * self.spatial_scale  # (n, 2, 1), x before y
+        end = (corners[:, 2:, None] + 1) * self.spatial_scale
+        edges = bins * ((end - start).clamp(min=0.1) / self.output_size) + start  # (n, 2, P + 1)
+        limit = torch.tensor([[width], [height]], device=x.device)
+        x1, y1 = edges[..., :-1].floor().long().clamp(min=0).minimum(limit).unbind(1)  # (n, P)
+        x2, y2 = edges[..., 1:].ceil().long().clamp(min=0).minimum(limit).unbind(1)
+
+        # Sums over all cells above and to the left; single precision would not do for them.
+        sums = F.pad(x.double().cumsum(2).cumsum(3), (1, 0, 1, 0))  # (N, C * P * P, H + 1, W + 1)
+        image = rois[:, 0].long().view(-1, 1, 1, 1)
+        channel = torch.arange(channels, device=x.device)
+        channel = channel.view(-1, self.output_size, self.output_size)
+
+        def sum_to(row: Tensor, column: Tensor) -> Tensor:
+            return sums[image, channel, row[:, None, :, None], column[:, None, None, :]]
+
+        total = sum_to(y2, x2) - sum_to(y1, x2) - sum_to(y2, x1) + sum_to(y1, x1)
+        cells = (y2 - y1)[:, None, :, None] * (x2 - x1)[:, None, None, :]
+        return (total / cells.clamp(min=1)).to(x.dtype)  # (n, C, P, P)
+
+
+@MODELS.register_module()
+class PSRoIExtractor(BaseRoIExtractor):
+    """RoI features from one position-sensitive map.
+
+    ``roi_layer`` is ``dict(type='PSRoIAlign', output_size=7, ...)`` or
+    ``dict(type='PSRoIPool', output_size=7)``, with the arguments of these classes except the scale.
+    torchvision's kernels know no bfloat16, and half-precision coordinates would be off by pixels:
+    everything is computed in float32, or in float64 where the map is.
+    """
+
+    LAYERS: ClassVar[dict[str, type[nn.Module]]] = {
+        "PSRoIAlign": PSRoIAlign,
+        "PSRoIPool": PSRoIPool,
+    }
+
+    def build_roi_layers(
+        self, layer_cfg: dict[str, Any], featmap_strides: list[int]
+    ) -> nn.ModuleList:
+        """Build the layer of the one map.
+
+        Raises:
+            ValueError: There is not one stride, or the layer's type is none of the legal ones.
+        """
+        if len(featmap_strides) != 1:
+            raise ValueError(f"featmap_strides={featmap_strides!r}: must be the stride of one map")
+        name = layer_cfg["type"]
+        if name not in self.LAYERS:
+            raise ValueError(f"roi_layer.type={name!r}: must be one of {tuple(self.LAYERS)}")
+        return super().build_roi_layers({**layer_cfg, "type": self.LAYERS[name]}, featmap_strides)
+
+    def forward(
+        self, feats: tuple[Tensor, ...], rois: Tensor, roi_scale_factor: float | None = None
+    ) -> Tensor:
+        """Pool or align the RoIs.
+
+        Args:
+            feats: One map, (N, ``out_channels`` * P * P, H, W).
+            rois: (n, 5), index of the image and x1, y1, x2, y2 in its pixels.
+            roi_scale_factor: Scale RoIs about their centres by this first.
+
+        Returns:
+            (n, ``out_channels``, P, P), in the map's dtype.
+
+        Raises:
+            ValueError: The map has not the channels that the bins need.
+        """
+        (x,), (layer,) = feats, self.roi_layers
+        bins = layer.output_size
+        if x.size(1) != self.out_channels * bins**2:
+            raise ValueError(
+                f"the map has {x.size(1)} channels: {self.out_channels} position-sensitive "
+                f"channels of {bins}x{bins} bins need {self.out_channels * bins**2}"
+            )
+        if roi_scale_factor is not None:
+            rois = self.roi_rescale(rois, roi_scale_factor)
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        return layer(x.to(dtype), rois.to(dtype)).to(x.dtype)

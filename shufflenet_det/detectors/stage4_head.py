@@ -1,0 +1,73 @@
+"""Faster R-CNN in its C4 form: RPN and RoIs on stage 3, the backbone's stage 4 on every RoI."""
+
+from typing import Any
+
+from mmdet.models.detectors import FasterRCNN
+from mmdet.registry import MODELS
+from mmengine.model import BaseModule
+from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+@MODELS.register_module()
+class FasterRCNNC4(FasterRCNN):
+    """Faster R-CNN as py-faster-rcnn builds it on networks of stages.
+
+    ``backbone`` ends at stage 3 (``out_indices=(2, )``), and its stage 4 becomes the RoI head's
+    ``shared_head``, a :class:`Stage4Head`. Its channels are the ``in_channels`` of a ``BBoxHead``
+    with ``with_avg_pool=True``.
+    """
+
+    def __init__(self, backbone: dict[str, Any], roi_head: dict[str, Any], **kwargs: Any) -> None:
+        """Build the detector.
+
+        Args:
+            backbone: Config of a backbone of this package.
+            roi_head: Config of the RoI head, without ``shared_head``.
+            **kwargs: ``rpn_head``, ``train_cfg``, ``test_cfg``, …: those of mmdet's ``FasterRCNN``.
+        """
+        shared_head = {"type": "Stage4Head", "backbone": backbone}
+        super().__init__(
+            backbone=backbone, roi_head={**roi_head, "shared_head": shared_head}, **kwargs
+        )
+
+
+@MODELS.register_module()
+class Stage4Head(BaseModule):
+    """Computes a backbone's stage 4 on every RoI, as py-faster-rcnn does for residual networks.
+
+    A RoI of 14x14 cells of stage 3 (stride 16) becomes one of 7x7.
+    """
+
+    def __init__(self, backbone: dict[str, Any]) -> None:
+        """Build the stage.
+
+        Args:
+            backbone: Config of the detector's backbone, whose ``init_cfg``, ``norm_cfg`` and
+                ``norm_eval`` hold here, too; its ``out_indices`` and ``frozen_stages`` do not.
+        """
+        super().__init__()
+        self._backbone = {**backbone, "out_indices": (3,), "frozen_stages": -1}
+        network = MODELS.build(self._backbone)
+        self.norm_eval = network.norm_eval
+        self.stage4 = network.stage4
+
+    def init_weights(self) -> None:
+        """Initialise as the backbone's ``init_cfg`` says: ``Pretrained`` loads its stage 4."""
+        network = MODELS.build(self._backbone)
+        network.init_weights()
+        self.stage4.load_state_dict(network.stage4.state_dict())
+        self.is_init = True
+
+    def forward(self, x: Tensor) -> Tensor:
+        """RoI features (K, C3, H, W) to (K, C4, ⌈H/2⌉, ⌈W/2⌉)."""
+        return self.stage4(x)
+
+    def train(self, mode: bool = True) -> "Stage4Head":
+        """Set training mode; with ``norm_eval``, BatchNorm stays in evaluation mode."""
+        super().train(mode)
+        if self.norm_eval:
+            for module in self.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+        return self
