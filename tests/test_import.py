@@ -30,7 +30,8 @@ def imported(python):
         from shufflenet_det import host
         again = host.apply() and len(sys.meta_path) == finders
         from mmdet.registry import MODELS
-        registered = {n: MODELS.get(n).__module__ for n in ("ShuffleNetV1", "ShuffleNetV2")}
+        names = ("ShuffleNetV1", "ShuffleNetV2", "MobileNetV1", "Xception")
+        registered = {n: MODELS.get(n).__module__ for n in names}
         print(json.dumps([registered, heavy, again]))"""
     return python("-c", code)
 
@@ -40,10 +41,13 @@ def test_the_import_is_silent(imported):
     assert imported.stdout.count("\n") == 1  # our own line
 
 
-def test_both_names_are_registered(imported):
+def test_the_names_are_registered(imported):
     registered, _, _ = json.loads(imported.stdout)
     assert registered == {
-        f"ShuffleNet{v.upper()}": f"shufflenet_det.backbones.shufflenet_{v}" for v in ("v1", "v2")
+        "ShuffleNetV1": "shufflenet_det.backbones.shufflenet_v1",
+        "ShuffleNetV2": "shufflenet_det.backbones.shufflenet_v2",
+        "MobileNetV1": "shufflenet_det.backbones.mobilenet_v1",
+        "Xception": "shufflenet_det.backbones.xception",
     }
 
 

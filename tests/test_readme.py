@@ -34,11 +34,17 @@ def runs():
 def flags(tool, capsys):
     """The flags in a program's own help."""
 
-    def read(program):
+    def help_of(program, *words):
         with pytest.raises(SystemExit) as ended:
-            tool(Path(program).name, "--help")
+            tool(Path(program).name, *words, "--help")
         assert ended.value.code == 0
-        return set(re.findall(r"(?<![\w-])--[\w-]+", capsys.readouterr().out))
+        return capsys.readouterr().out
+
+    def read(program):
+        text = help_of(program)
+        for commands in re.findall(r"^  \{([\w,]+)\}", text, re.MULTILINE):
+            text += "".join(help_of(program, command) for command in commands.split(","))
+        return set(re.findall(r"(?<![\w-])--[\w-]+", text))
 
     return read
 

@@ -1,0 +1,53 @@
+"""mmengine finds installed packages where setuptools has no pkg_resources."""
+
+import sys
+from importlib import metadata, util
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+from mmengine.utils import package_utils
+
+from shufflenet_det.host import installed_packages
+
+
+@pytest.mark.parametrize("name", ["mmdet", "opencv-python", "pycocotools"])
+def test_a_distribution_is_found_by_its_own_name_or_its_modules(name):
+    folder = Path(installed_packages.get_installed_path(name))
+    module = {"opencv-python": "cv2"}.get(name, name)
+    assert installed_packages.is_installed(name)
+    assert folder == Path(util.find_spec(module).origin).parent
+
+
+def test_what_is_not_installed_is_named():
+    assert not installed_packages.is_installed("no-such-package")
+    with pytest.raises(ModuleNotFoundError, match="no-such-package"):
+        installed_packages.get_installed_path("no-such-package")
+
+
+@pytest.mark.parametrize("present", [False, True], ids=["without", "with"])
+def test_mmengine_is_left_alone_where_pkg_resources_is(present, monkeypatch):
+    find_spec = util.find_spec
+
+    def found(name, *args):
+        return metadata if name == "pkg_resources" and present else find_spec(name, *args)
+
+    def theirs(package):
+        return False
+
+    monkeypatch.setattr(package_utils, "is_installed", theirs)
+    holder = sys.modules["mmengine.config.config"]
+    monkeypatch.setattr(holder, "is_installed", theirs, raising=False)
+    monkeypatch.setattr(util, "find_spec", found)
+    if not present and find_spec("pkg_resources") is not None:
+        monkeypatch.setattr(util, "find_spec", lambda name, *a: None)
+    installed_packages.install()
+    expected = theirs if present else installed_packages.is_installed
+    assert package_utils.is_installed is expected
+    assert holder.is_installed is expected
+
+
+def test_a_config_inherits_from_the_installed_mmdet(tmp_path):
+    name = "mmdet::retinanet/retinanet_r50_fpn_1x_coco.py"
+    (tmp_path / "own.py").write_text(f"_base_ = {name!r}\n")
+    assert Config.fromfile(str(tmp_path / "own.py")).model.type == "RetinaNet"
