@@ -3,7 +3,15 @@
 mmengine calls ``torch.cuda.set_device`` whatever the backend, and wraps the model with
 ``device_ids=[local_rank]`` (since https://github.com/open-mmlab/mmengine/pull/351), which a model
 on the CPU refuses. Ends with an mmengine that asks for neither there.
+
+Nor does it destroy the process group. gloo's threads then may let go of a tensor while Python is
+finalized, which aborts a process that had done its work, now and then
+(https://github.com/pytorch/pytorch/pull/179291). Ends with a torch that destroys it at exit.
 """
+
+import atexit
+import gc
+import sys
 
 import torch
 from mmengine.config import Config
@@ -23,6 +31,7 @@ def prepare(cfg: Config) -> None:
         return
     if not distributed.is_initialized():
         distributed.init_process_group("gloo")
+        atexit.register(_destroy_process_group)
     cfg.setdefault(
         "model_wrapper_cfg",
         {
@@ -32,3 +41,11 @@ def prepare(cfg: Config) -> None:
             "find_unused_parameters": cfg.get("find_unused_parameters", False),
         },
     )
+
+
+def _destroy_process_group() -> None:
+    if hasattr(sys, "last_value"):  # an error: the other processes may be waiting for this one
+        return
+    gc.collect()  # a wrapped model would keep the group's threads alive
+    if distributed.is_initialized():
+        distributed.destroy_process_group()

@@ -1,5 +1,7 @@
 """What is set for a launch without GPUs; the launch itself is in test_tools.py."""
 
+import sys
+
 import pytest
 import torch
 from mmengine.config import Config
@@ -56,3 +58,19 @@ def test_gpus_are_left_alone(started, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert prepared(launcher="pytorch")._cfg_dict == {"launcher": "pytorch"}
     assert started == []
+
+
+@pytest.mark.parametrize("error", [False, True])
+def test_the_group_is_destroyed_at_exit_unless_others_may_be_waiting(started, monkeypatch, error):
+    at_exit, destroyed = [], []
+    monkeypatch.setattr(distributed.atexit, "register", at_exit.append)
+    monkeypatch.setattr(torch.distributed, "destroy_process_group", lambda: destroyed.append(True))
+    if error:
+        monkeypatch.setattr(sys, "last_value", ValueError(), raising=False)
+    else:
+        monkeypatch.delattr(sys, "last_value", raising=False)
+    prepared(launcher="pytorch")
+    prepared(launcher="pytorch")
+    (leave,) = at_exit
+    leave()
+    assert destroyed == ([] if error else [True])
