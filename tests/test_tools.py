@@ -260,6 +260,21 @@ def test_an_unknown_config_is_named(tool, program):
         tool(program, "configs/no_such.py", *rest[program])
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("train.py", MAIN),
+        ("test.py", MAIN, "any.pth"),
+        ("pretrain.py", "any.py"),
+        ("reproduce.py", "run", "v1/mobilenet_300", "--demo"),
+    ],
+)
+def test_an_option_without_a_value_is_named(tool, words, capsys):
+    with pytest.raises(SystemExit):
+        tool(*words, "--cfg-options", "a=1", "data_root")
+    assert "--cfg-options: must be KEY=VALUE, not 'data_root'" in capsys.readouterr().err
+
+
 def test_the_demo_of_other_data_is_refused(tool):
     config = ROOT / "configs/bccd/ssdlite320_shufflenet_bccd.py"
     with pytest.raises(SystemExit, match=r"--demo needs a config for COCO"):

@@ -8,6 +8,13 @@ from pathlib import Path
 from mmengine.config import Config, DictAction
 
 
+def key_value(word: str) -> str:
+    """The ``type`` of an argument that mmengine's DictAction splits."""
+    if "=" not in word:
+        raise argparse.ArgumentTypeError(f"must be KEY=VALUE, not {word!r}")
+    return word
+
+
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--work-dir", help="folder for logs and checkpoints")
     parser.add_argument(
@@ -16,6 +23,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cfg-options",
         nargs="+",
+        type=key_value,
         action=DictAction,
         metavar="KEY=VALUE",
         help="override values of the config, for example data_root=/data/coco/ "

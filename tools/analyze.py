@@ -9,6 +9,7 @@ import json
 import sys
 from contextlib import redirect_stdout
 
+from _arguments import key_value
 from mmengine.config import DictAction
 
 
@@ -25,6 +26,7 @@ def main() -> None:
     parser.add_argument(
         "--backbone-options",
         nargs="+",
+        type=key_value,
         action=DictAction,
         metavar="KEY=VALUE",
         help="the backbone's arguments, such as widen_factor=0.5 layout=paper",
@@ -43,10 +45,7 @@ def main() -> None:
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print JSON")
     form.add_argument("--markdown", action="store_true", help="print a Markdown table")
-    try:
-        args = parser.parse_args()
-    except ValueError:  # of DictAction
-        parser.error("--backbone-options must be KEY=VALUE")
+    args = parser.parse_args()
     if args.backbone is None and (args.backbone_options or args.classes is not None):
         parser.error("--backbone-options and --classes need --backbone")
     if args.papers and args.shape:

@@ -4,6 +4,8 @@
 import argparse
 import sys
 
+from _arguments import key_value
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
@@ -35,7 +37,12 @@ def main() -> None:
         "--weights", metavar="FILE", help="the backbone's, instead of what the row's config names"
     )
     run.add_argument(
-        "--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="override a demo's config"
+        "--cfg-options",
+        nargs="+",
+        type=key_value,
+        default=[],
+        metavar="KEY=VALUE",
+        help="override a demo's config",
     )
     text = "both papers' tables with our figures, as Markdown"
     table = commands.add_parser("table", help=text, description=text, parents=[results])
