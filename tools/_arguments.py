@@ -45,5 +45,5 @@ def load_config(args: argparse.Namespace, splits: tuple[str, ...]) -> Config:
     os.environ.setdefault("LOCAL_RANK", str(getattr(args, "local_rank", 0)))
     try:
         return load_run_config(args.config, splits=splits, **overrides)
-    except (FileNotFoundError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         sys.exit(f"{Path(sys.argv[0]).name}: error: {error}")

@@ -10,7 +10,8 @@
 # - schedule: 30 epochs of 80,000 images, 0.01 for 16 images a step, a tenth after 19 and again
 #   after 25 epochs, warm-up of 500 iterations from a third; gradients of the separable
 #   convolution times 3; no decay of biases
-# - 512 RoIs of the greatest loss of 2 images a GPU; smooth L1 of the boxes counts twice; boxes of
+# - 512 RoIs of the greatest loss, there of a GPU's 2 images, here of however many a GPU has (2 with
+#   `tools/reproduce.py run --gpus 8`); smooth L1 of the boxes counts twice; boxes of
 #   every class (the paper: of none); anchors that cross the border do not count
 # - bins are the maximum of 2x2 samples; all scores, NMS at 0.5
 # And by choice: C5 is the last stage, without V2's conv5 or MobileNetV2's last 1x1 convolution; all

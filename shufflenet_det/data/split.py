@@ -82,6 +82,9 @@ def _read(path: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"{path} not found: python tools/download_coco.py gets COCO 2017")
     try:
         content = json.loads(path.read_bytes())
-        return {"images": content["images"], "annotations": content["annotations"]}
+        return {
+            "images": [{key: i[key] for key in ("id", "file_name")} for i in content["images"]],
+            "annotations": [{"image_id": a["image_id"]} for a in content["annotations"]],
+        }
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is no COCO annotation file: {error!r}") from error

@@ -6,7 +6,7 @@ import sys
 
 from mmengine.config import DictAction
 
-from .runs import finished_path, load_row, run_row
+from .runs import CannotRunError, finished_path, load_row, run_row
 
 
 def main() -> None:
@@ -33,10 +33,13 @@ def main() -> None:
             cfg_options=args.cfg_options,
             **demo,
         )
-    except (FileNotFoundError, RuntimeError, ValueError) as error:
+    except (ImportError, OSError, RuntimeError, ValueError) as error:
         sys.exit(f"error: {error}")
     path = finished_path(args.row, results=args.results, **demo)
-    run_row(args.row, cfg, path, demo=args.demo, gpus=args.gpus, command=args.command)
+    try:
+        run_row(args.row, cfg, path, demo=args.demo, gpus=args.gpus, command=args.command)
+    except CannotRunError as error:
+        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":

@@ -88,6 +88,25 @@ def read_measurement(path: str | os.PathLike[str]) -> Measurement:
     return measurement
 
 
+def read_result(row: str, path: str | os.PathLike[str], *, demo: bool = False) -> Measurement:
+    """Read what a row's run, or its demo, has measured.
+
+    Args:
+        row: Its key.
+        path: Of the file.
+        demo: Whether it is to be a demo's.
+
+    Raises:
+        FileNotFoundError: It is not there.
+        ValueError: It is no measurement, or another row's, or a demo's where none is to be.
+    """
+    measurement = read_measurement(path)
+    if (measurement.row, measurement.demo) != (row, demo):
+        what = f"{'a demo of ' if measurement.demo else ''}{measurement.row}"
+        raise ValueError(f"{str(path)!r} is of {what}: it is no figure of {row}")
+    return measurement
+
+
 def result_path(row: str, folder: str | os.PathLike[str] = FOLDER) -> Path:
     """Where a row's figure is kept."""
     return Path(folder) / f"{row}.json"
@@ -108,12 +127,5 @@ def read_results(
     Raises:
         ValueError: A file is no measurement, or another row's, or a demo's.
     """
-    results = {}
-    for row in rows:
-        path = result_path(row, folder)
-        if path.is_file():
-            results[row] = read_measurement(path)
-            if results[row].demo or results[row].row != row:
-                what = "a demo" if results[row].demo else results[row].row
-                raise ValueError(f"{str(path)!r} is of {what}: it is no figure of {row}")
-    return results
+    paths = {row: result_path(row, folder) for row in rows}
+    return {row: read_result(row, path) for row, path in paths.items() if path.is_file()}

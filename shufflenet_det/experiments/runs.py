@@ -11,6 +11,7 @@ import json
 import os
 import platform
 import shlex
+import signal
 import statistics
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..data import check_papers_split
 from .published import V1_TABLE_7, V2_TABLE_7, Result
-from .results import FOLDER, Measurement, result_path, write_measurement
+from .results import FOLDER, Measurement, read_result, result_path, write_measurement
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -45,6 +46,10 @@ _SHORT: dict[str, Any] = {
 }
 _FEW_ROIS = {"model.train_cfg.rcnn.sampler.num": 16}  # a whole stage is computed on each
 _PACKAGES = ("torch", "torchvision", "mmengine", "mmdet", "mmcv", "mmcv-lite", "numpy")
+
+
+class CannotRunError(RuntimeError):
+    """A row cannot be run as asked; one sentence says why."""
 
 
 def config_of(row: str) -> Path:
@@ -102,8 +107,8 @@ def run_rows(
         demo: Run on the made data for minutes, instead.
         work_dir: Logs and checkpoints go to a folder of the row in it.
         results: Folder of the figures.
-        weights: A file for the backbone instead of what the config names, of the same network and
-            pixels; for one row.
+        weights: A file for the backbone instead of what the config names, of the same network; for
+            one row. Images get the mean and std of its training, if it tells.
         cfg_options: ``KEY=VALUE`` for a demo's config: what a row is is not to be changed.
 
     Yields:
@@ -111,8 +116,8 @@ def run_rows(
 
     Raises:
         FileNotFoundError, ValueError: The data is not the papers' split.
-        ValueError: ``gpus`` does not divide 16, ``weights`` is given for several rows, or
-            ``cfg_options`` without ``demo``.
+        ValueError: ``gpus`` does not divide 16 or is more than there are, ``weights`` is given for
+            several rows, ``cfg_options`` without ``demo``, or a file of figures is damaged.
     """
     if gpus < 1 or STEP % gpus:
         legal = [n for n in range(1, STEP + 1) if STEP % n == 0]
@@ -123,12 +128,15 @@ def run_rows(
         raise ValueError(f"cfg_options={list(cfg_options)!r}: only a demo's config can be changed")
     to_run = []
     for row in rows:
-        if finished_path(row, demo=demo, work_dir=work_dir, results=results).is_file():
+        path = finished_path(row, demo=demo, work_dir=work_dir, results=results)
+        if path.is_file():
+            read_result(row, path, demo=demo)
             yield row, "finished before"
         else:
             to_run.append(row)
     if to_run and not demo:
         check_papers_split(data_root)
+        _require_gpus(gpus)
     for row in to_run:
         arguments = [row, "--work-dir", work_dir, "--results", str(results)]
         arguments += ["--gpus", str(gpus), "--data-root", data_root]
@@ -139,10 +147,38 @@ def run_rows(
         module = [*(launcher if gpus > 1 else []), "shufflenet_det.experiments"]
         problem = "" if demo else missing_weights(row, weights)
         if not problem:
-            done = subprocess.run([sys.executable, "-m", *module, *arguments], check=False)
+            code = _run_process([sys.executable, "-m", *module, *arguments])
             home = _home(row, demo=demo, work_dir=work_dir)
-            problem = f"ended with {done.returncode}, see {home}" if done.returncode else ""
+            problem = f"ended with {code}, see {home}" if code else ""
         yield row, problem or "finished"
+
+
+def _require_gpus(gpus: int) -> None:
+    import torch
+
+    there = torch.cuda.device_count()
+    if there < gpus:
+        raise ValueError(
+            f"gpus={gpus!r}: must be at most {there}, the GPUs here; a demo runs on the CPU"
+        )
+
+
+def _run_process(command: Sequence[str]) -> int:
+    """Run a program to its end; if this one is to end before, so is that, with its workers."""
+
+    def stop(number: int, frame: object) -> None:
+        sys.exit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    process = subprocess.Popen(command)
+    try:
+        return process.wait()
+    except BaseException:
+        process.terminate()
+        process.wait()
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def missing_weights(row: str, weights: str | None = None) -> str:
@@ -197,8 +233,11 @@ def load_row(
     Raises:
         RuntimeError, FileNotFoundError, ValueError: As
             :func:`~shufflenet_det.runs.load_run_config`.
+        OSError, ValueError: The weights cannot be opened, or are not all that the backbone has.
     """
     from ..runs import load_run_config
+    from ..weights.files import open_checkpoint
+    from ..weights.recognition import recognise
 
     if demo:
         options = _SHORT | (_FEW_ROIS if ROWS[row].detector == "Faster R-CNN" else {})
@@ -214,7 +253,52 @@ def load_row(
     )
     if weights is not None and not demo:
         cfg.model.backbone.init_cfg.checkpoint = weights
+        found = recognise(open_checkpoint(weights))
+        if found is not None and found.pixels is not None:
+            cfg.model.data_preprocessor.update(found.pixels.data_preprocessor())
+    _require_whole(cfg.model.backbone)
     return cfg
+
+
+def _require_whole(backbone: Mapping[str, Any]) -> None:
+    """Raise where mmdet's own backbone would silently begin with less than its weights' file.
+
+    mmengine's ``Pretrained`` takes what fits and leaves the rest random; this package's backbones
+    refuse such files themselves.
+    """
+    import torch
+    from mmdet.registry import MODELS
+
+    from ..backbones.base import LevelBackbone
+    from ..weights.files import open_checkpoint
+
+    name = _start(backbone)
+    if not name:
+        return
+    with torch.device("meta"):
+        network = MODELS.build({**backbone, "init_cfg": None})
+    if isinstance(network, LevelBackbone):
+        return
+    tensors = open_checkpoint(name).tensors
+    place = backbone["init_cfg"].get("prefix")
+    place = f"{place}." if place else ""
+    wanted = {
+        key: tuple(value.shape)
+        for key, value in network.state_dict().items()
+        if not key.endswith("num_batches_tracked")
+    }
+    there = {key: tuple(tensors[place + key].shape) for key in wanted if place + key in tensors}
+    lacking = [key for key in wanted if there.get(key) != wanted[key]]
+    if lacking:
+        raise ValueError(
+            f"{name!r} does not hold {backbone['type']}: of its {len(wanted)} tensors "
+            f"{len(lacking)} are missing or of another shape, the first {place}{lacking[0]}"
+        )
+
+
+def _start(backbone: Mapping[str, Any]) -> str:
+    """The file of weights that a backbone starts from; empty: random."""
+    return (backbone.get("init_cfg") or {}).get("checkpoint", "")
 
 
 def run_row(
@@ -231,7 +315,7 @@ def run_row(
         command: What was typed, for the record.
 
     Raises:
-        RuntimeError: Another process is running this row.
+        CannotRunError: Another process is running this row, or it was begun from other weights.
     """
     from mmengine.dist import is_main_process
     from mmengine.runner import find_latest_checkpoint
@@ -240,9 +324,17 @@ def run_row(
 
     home = Path(cfg.work_dir)
     test_cfg = copy.deepcopy(cfg)
+    weights = _start(cfg.model.backbone)
     with _only_one(home):
+        latest = find_latest_checkpoint(str(home))
+        begun = latest and _dumped_config(row, home)
+        if begun and _start(begun.model.backbone) != weights:
+            raise CannotRunError(
+                f"{home} was begun from {_start(begun.model.backbone)!r} and cannot go on from "
+                f"{weights!r}: choose another --work-dir"
+            )
         # Resuming a whole training would read through all of its images again.
-        if find_latest_checkpoint(str(home)) != str(home / _last_checkpoint(cfg)):
+        if latest is None or Path(latest).name != _last_checkpoint(cfg):
             train(cfg, resume="auto")
         metrics = test(test_cfg, str(home / _last_checkpoint(cfg)))
         if not is_main_process():
@@ -253,9 +345,9 @@ def run_row(
             # mmdet's are none where there was no detection at all.
             metrics={"coco/bbox_mAP": 0.0} | {k: float(v) for k, v in metrics.items()},
             config=config_of(row).relative_to(REPOSITORY).as_posix(),
-            weights=(test_cfg.model.backbone.init_cfg or {}).get("checkpoint", ""),
+            weights=weights,
             gpus=gpus,
-            gpu_hours=gpu_hours(home, gpus, iterations(cfg)),
+            gpu_hours=gpu_hours(home, iterations(cfg)),
             hardware=_hardware(),
             date=datetime.now(timezone.utc).date().isoformat(),
             commit=_commit(),
@@ -270,46 +362,52 @@ def iterations(cfg: Mapping[str, Any]) -> int | None:
     return cfg["train_cfg"].get("max_iters")
 
 
-def gpu_hours(home: Path, gpus: int, iterations: int | None) -> float | None:
+def gpu_hours(home: Path, iterations: int | None) -> float | None:
     """Hours of training that a row takes, by what its logs measured, times GPUs.
 
     Args:
-        home: The row's work folder.
-        gpus: Processes that the logs are of.
+        home: The row's work folder, with a log of each time that it was begun or gone on with.
         iterations: Of the whole schedule.
 
     Returns:
         The hours; None if nothing was logged, the schedule counts epochs, or it was not on GPUs.
     """
-    seconds, on_gpu = [], False
+    from mmengine.config import Config
+
+    gpu_seconds, on_gpu = [], False
     for path in sorted(home.glob("*/vis_data/scalars.json")):
+        cfg = Config.fromfile(path.with_name("config.py"))
+        gpus = STEP // cfg.train_dataloader.batch_size
         for line in path.read_text().splitlines():
             try:
                 logged = json.loads(line)
             except ValueError:
                 continue  # a line that was being written when the run was killed
             if "loss" in logged and "time" in logged:
-                seconds.append(float(logged["time"]))
+                gpu_seconds.append(gpus * float(logged["time"]))
                 on_gpu = on_gpu or "memory" in logged
-    if not seconds or not on_gpu or iterations is None:
+    if not gpu_seconds or not on_gpu or iterations is None:
         return None
-    return statistics.median(seconds) * iterations * gpus / 3600
+    return statistics.median(gpu_seconds) * iterations / 3600
 
 
 def expected_gpu_hours(row: str, work_dir: str = WORK_DIR) -> float | None:
     """GPU hours of a row that has been started, by its logs; None: not measured."""
+    home = _home(row, demo=False, work_dir=work_dir)
+    cfg = _dumped_config(row, home)
+    return None if cfg is None else gpu_hours(home, iterations(cfg))
+
+
+def _dumped_config(row: str, home: Path) -> "Config | None":
+    """A row's config as its run has dumped it; None if it was not begun."""
     from mmengine.config import Config
 
-    home = _home(row, demo=False, work_dir=work_dir)
-    started = home / config_of(row).name
-    if not started.is_file():
-        return None
-    cfg = Config.fromfile(started)  # as the run has dumped it
-    return gpu_hours(home, STEP // cfg.train_dataloader.batch_size, iterations(cfg))
+    path = home / config_of(row).name
+    return Config.fromfile(path) if path.is_file() else None
 
 
 def _home(row: str, *, demo: bool, work_dir: str) -> Path:
-    return Path(f"{work_dir}_demo" if demo else work_dir) / row
+    return Path(f"{Path(work_dir)}_demo" if demo else work_dir) / row
 
 
 def _last_checkpoint(cfg: Mapping[str, Any]) -> str:
@@ -328,7 +426,7 @@ def _only_one(home: Path) -> Iterator[None]:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                raise RuntimeError(f"another process is running a row in {home}") from error
+                raise CannotRunError(f"another process is running a row in {home}") from error
         yield
 
 

@@ -309,6 +309,49 @@ def test_anchors_of_v1_are_py_faster_rcnns(row):
     assert sorted(set((height / width).round(decimals=3).tolist())) == [0.5, 1, 2]
 
 
+@pytest.mark.parametrize("row", V1)
+def test_proposals_of_v1_are_at_least_16_pixels_of_the_original_image(row):
+    """py-faster-rcnn multiplies RPN_MIN_SIZE by the image's scale; COCO's are of 640x480."""
+    model = load(row).model
+    least = 16 * int(row.rsplit("_", 1)[1]) / 480
+    assert model.train_cfg.rpn_proposal.min_bbox_size == least
+    assert model.test_cfg.rpn.min_bbox_size == least
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_images_with_no_anchor_within_them_are_left_out(row):
+    """mmdet ends with an error on one."""
+    cfg = load(row)
+    generator = TASK_UTILS.build(cfg.model.rpn_head.anchor_generator)
+    long, short = next(
+        t.scale for t in cfg.train_dataloader.dataset.pipeline if t["type"] == "Resize"
+    )
+    least = cfg.train_dataloader.dataset.filter_cfg.min_size
+    (stride,) = generator.strides
+    for width, height in ((640, least), (least, 640)):
+        scale = min(long / 640, short / least)
+        width, height = int(width * scale + 0.5), int(height * scale + 0.5)
+        cells = [(math.ceil(height / stride[1]), math.ceil(width / stride[0]))]
+        (anchors,) = generator.grid_priors(cells, device="cpu")
+        inside = (anchors[:, :2] >= 0).all(1) & (
+            anchors[:, 2:] < torch.tensor([width, height])
+        ).all(1)
+        assert inside.any()
+
+
+def test_biases_of_v1_learn_at_twice_the_rate():
+    cfg = load(V1[0])
+    model = build(cfg)
+    groups = build_optim_wrapper(model, cfg.optim_wrapper).optimizer.param_groups
+    names = {id(p): name for name, p in model.named_parameters()}
+    rates = {names[id(p)]: group["lr"] for group in groups for p in group["params"]}
+    biases = {name for name in rates if name.endswith("bias")}
+    assert biases >= {"rpn_head.rpn_cls.bias", "roi_head.bbox_head.fc_reg.bias"}
+    for name, rate in rates.items():
+        learns = model.get_parameter(name).requires_grad
+        assert rate == (2 * cfg.lr if name in biases and learns else cfg.lr), name
+
+
 @pytest.mark.parametrize("row", ROWS)
 def test_the_demo_leaves_the_rows_network_and_trains_all_of_it(row, demo_data, monkeypatch):
     monkeypatch.setattr("shufflenet_det.runs.make_demo_dataset", lambda root: demo_data)

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,9 @@ from pathlib import Path
 
 import pytest
 import torch
+import torchvision
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from mmdet.models.backbones import MobileNetV2 as MMDetMobileNetV2
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from PIL import Image
@@ -194,16 +197,13 @@ def started(monkeypatch):
     """The commands that are started instead of training, and what they end with."""
     commands, codes = [], {}
 
-    class Done:
-        def __init__(self, code):
-            self.returncode = code
-
-    def run(command, **kwargs):
+    def run(command):
         commands.append(command)
-        return Done(next((code for row, code in codes.items() if row in command), 0))
+        return next((code for row, code in codes.items() if row in command), 0)
 
-    monkeypatch.setattr(runs.subprocess, "run", run)
+    monkeypatch.setattr(runs, "_run_process", run)
     monkeypatch.setattr(runs, "check_papers_split", lambda root: None)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     return commands, codes
 
 
@@ -282,21 +282,63 @@ def test_a_step_has_16_images_on_any_number_of_gpus(demo_data, tmp_path, gpus, b
     assert cfg.launcher == ("none" if gpus == 1 else "pytorch")
 
 
-def write_log(home, *lines):
-    (home / "t" / "vis_data").mkdir(parents=True)
-    (home / "t" / "vis_data" / "scalars.json").write_text("\n".join(lines))
+def test_more_gpus_than_there_are_is_one_sentence(started, tmp_path):
+    with pytest.raises(ValueError, match=r"gpus=8: must be at most 4, the GPUs here"):
+        list(runs.run_rows([C4], gpus=8, results=tmp_path))
+    assert not started[0]
+
+
+@pytest.mark.parametrize("content", ["{", json.dumps({"row": C4})])
+def test_a_damaged_figure_is_not_taken_for_a_finished_row(started, tmp_path, content):
+    path = results.result_path(C4, tmp_path)
+    path.parent.mkdir()
+    path.write_text(content)
+    with pytest.raises(ValueError, match=r"shufflenet_1x_300\.json.*no measurement"):
+        list(runs.run_rows([C4], results=tmp_path))
+    assert path.read_text() == content
+
+
+def test_a_work_folder_may_end_in_a_slash():
+    kwargs = {"demo": True, "results": "results"}
+    paths = {runs.finished_path(C4, work_dir=name, **kwargs) for name in ("a/b", "a/b/")}
+    assert paths == {Path("a/b_demo") / C4 / "result.json"}
+
+
+STARTER = """
+import sys
+from shufflenet_det.experiments import runs
+sleep = "import time; print('begun', flush=True); time.sleep(60)"
+runs._run_process([sys.executable, "-c", sleep])
+"""
+
+
+def test_what_was_started_ends_with_its_starter():
+    process = subprocess.Popen([sys.executable, "-c", STARTER], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "begun\n"
+    process.terminate()
+    # Whoever still had the pipe open would keep it from its end for a minute.
+    assert process.communicate(timeout=20)[0] == ""
+    assert process.returncode == 128 + signal.SIGTERM
+
+
+def write_log(home, *lines, batch=16, name="t"):
+    (home / name / "vis_data").mkdir(parents=True)
+    (home / name / "vis_data" / "scalars.json").write_text("\n".join(lines))
+    config = f"train_dataloader = dict(batch_size={batch})\n"
+    (home / name / "vis_data" / "config.py").write_text(config)
 
 
 def test_gpu_hours_follow_from_the_logged_times(tmp_path):
     home = tmp_path / C4
     steps = [json.dumps({"loss": 1.0, "time": t, "memory": 9}) for t in (9.0, 2.0, 2.0)]
-    write_log(home, *steps, json.dumps({"coco/bbox_mAP": 0.1, "time": 50.0}), '{"loss": 1, "ti')
-    # 2 s an iteration
-    assert runs.gpu_hours(home, gpus=4, iterations=900) == pytest.approx(2 * 900 * 4 / 3600)
-    assert runs.gpu_hours(home, gpus=4, iterations=None) is None
+    tested = json.dumps({"coco/bbox_mAP": 0.1, "time": 50.0})
+    write_log(home, *steps, tested, '{"loss": 1, "ti', batch=4)
+    # 2 s an iteration of four processes, and as much of one that went on in 8 s
+    write_log(home, json.dumps({"loss": 1.0, "time": 8.0, "memory": 9}), name="u")
+    assert runs.gpu_hours(home, iterations=900) == pytest.approx(2 * 900 * 4 / 3600)
+    assert runs.gpu_hours(home, iterations=None) is None
     assert runs.expected_gpu_hours(C4, str(tmp_path)) is None  # no config: not started
     cfg = Config.fromfile(runs.config_of(C4))
-    cfg.train_dataloader.batch_size = 4  # of four processes
     cfg.dump(home / runs.config_of(C4).name)
     hours = 2 * 61_250 * 4 / 3600
     assert runs.expected_gpu_hours(C4, str(tmp_path)) == pytest.approx(hours)
@@ -304,7 +346,7 @@ def test_gpu_hours_follow_from_the_logged_times(tmp_path):
 
 def test_times_on_a_cpu_are_no_gpu_hours(tmp_path):
     write_log(tmp_path, json.dumps({"loss": 1.0, "time": 2.0}))
-    assert runs.gpu_hours(tmp_path, gpus=1, iterations=900) is None
+    assert runs.gpu_hours(tmp_path, iterations=900) is None
 
 
 # Runs.
@@ -391,7 +433,7 @@ def test_a_killed_run_goes_on_and_finishes(resumed):
 def test_a_finished_demo_is_skipped_and_shows_no_figure(resumed, tool, monkeypatch, capsys):
     folder, _ = resumed
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(runs.subprocess, "run", None)  # nothing may be started
+    monkeypatch.setattr(runs, "_run_process", None)  # nothing may be started
     tool("reproduce.py", "run", LIGHT, "--demo")
     assert capsys.readouterr().out == f"{LIGHT}: finished before\n"
     tool("reproduce.py", "table")
@@ -432,7 +474,7 @@ def test_c4_runs_to_the_end_in_two_processes(folder):
 
 
 @pytest.fixture
-def real(demo_data, tmp_path):
+def real(demo_data, tmp_path, monkeypatch):
     """A row itself, not its demo, but for two iterations on a few images: a function to run it."""
     network = ShuffleNetV2(0.5, "paper", out_indices=(4,))
     torch.save(network.state_dict(), tmp_path / "weights.pth")
@@ -451,20 +493,21 @@ def real(demo_data, tmp_path):
         options[f"{split}_dataloader.num_workers"] = 0
         options[f"{split}_dataloader.persistent_workers"] = False
 
-    def run():
+    def run(weights=tmp_path / "weights.pth"):
         cfg = runs.load_row(
             LIGHT,
             gpus=1,
             data_root=str(demo_data),
             demo=False,
-            work_dir=str(tmp_path / "work"),
-            weights=str(tmp_path / "weights.pth"),
+            work_dir="work",
+            weights=str(weights),
             cfg_options=options,
         )
         path = results.result_path(LIGHT, tmp_path / "results")
         runs.run_row(LIGHT, cfg, path, demo=False, gpus=1, command="typed")
         return results.read_measurement(path)
 
+    monkeypatch.chdir(tmp_path)
     return run
 
 
@@ -481,6 +524,52 @@ def test_a_row_itself_gives_its_figure_and_is_not_trained_twice(real, tmp_path, 
     # Killed between training and test: only tested again.
     monkeypatch.setattr("shufflenet_det.runs.train", None)
     assert real().metrics == found.metrics
+    # It was begun from other weights: neither of the two is what the figure would be of.
+    shutil.copy(tmp_path / "weights.pth", tmp_path / "other.pth")
+    with pytest.raises(runs.CannotRunError, match=r"begun from '.*weights\.pth'.*'.*other\.pth'"):
+        real(tmp_path / "other.pth")
+
+
+def load_with(row, weights, demo_data, tmp_path):
+    options = {"data_root": str(demo_data), "work_dir": str(tmp_path), "weights": weights}
+    return runs.load_row(row, gpus=1, demo=False, **options)
+
+
+def test_other_weights_bring_the_images_that_they_were_trained_on(demo_data, tmp_path):
+    network = torchvision.models.shufflenet_v2_x0_5()
+    torch.save(network.state_dict(), tmp_path / "any.pth")
+    kind = {"type": "DetDataPreprocessor", "pad_size_divisor": 32}
+    model = load_with(LIGHT, None, demo_data, tmp_path).model
+    rows_own = {"mean": [0.0] * 3, "std": [1.0] * 3, "bgr_to_rgb": False}
+    assert model.data_preprocessor == kind | rows_own
+    model = load_with(LIGHT, str(tmp_path / "any.pth"), demo_data, tmp_path).model
+    assert model.backbone.init_cfg.checkpoint == str(tmp_path / "any.pth")
+    assert model.data_preprocessor == kind | {
+        "mean": [123.675, 116.28, 103.53],
+        "std": [58.395, 57.12, 57.375],
+        "bgr_to_rgb": True,
+    }
+
+
+def test_mobilenet_v2_does_not_begin_with_a_part_of_its_weights(demo_data, tmp_path):
+    row = "v2/mobilenetv2_40m"
+    whole = {
+        f"backbone.{k}": v for k, v in MMDetMobileNetV2(widen_factor=0.25).state_dict().items()
+    }
+    path = tmp_path / "weights.pth"
+    torch.save({"state_dict": whole | {"head.fc.weight": torch.zeros(1)}}, path)
+    assert load_with(row, str(path), demo_data, tmp_path).model.backbone.init_cfg.checkpoint == str(
+        path
+    )
+    parts = {
+        "conv2.bn.bias": {k: v for k, v in whole.items() if k != "backbone.conv2.bn.bias"},
+        "conv2.conv.weight": whole | {"backbone.conv2.conv.weight": torch.zeros(3, 3)},
+        "conv1.conv.weight": {k.removeprefix("backbone."): v for k, v in whole.items()},
+    }
+    for first, part in parts.items():
+        torch.save(part, path)
+        with pytest.raises(ValueError, match=rf"not hold MobileNetV2.* first backbone\.{first}"):
+            load_with(row, str(path), demo_data, tmp_path)
 
 
 def test_a_row_is_run_by_one_process_at_a_time(tmp_path):
