@@ -13,7 +13,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import cv2
 import numpy as np
 import pytest
+import torch
 from mmengine.registry import init_default_scope
+from torch.utils.flop_counter import FlopCounterMode
 
 import shufflenet_det  # noqa: F401  # before anything of mmdet
 
@@ -45,6 +47,18 @@ def python():
         return done
 
     return run
+
+
+@pytest.fixture(scope="session")
+def multiply_adds():
+    """Multiply-adds by torch's counter of FLOPs: ``multiply_adds(network, images, **kwargs)``."""
+
+    def count(network, *arguments, **kwargs):
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            network(*arguments, **kwargs)
+        return counter.get_total_flops() / 2
+
+    return count
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import torch
 from networks import MOBILENET_FACTORS
 from torch import nn
 from torch.nn import functional as F
-from torch.utils.flop_counter import FlopCounterMode
 
 from shufflenet_det.backbones import MobileNetV1
 
@@ -28,17 +27,12 @@ TABLE_1 = [
 LAST_ROWS = (6, 10, 22, 26)
 # Table 6: width multiplier, millions of multiply-adds and of parameters.
 TABLE_6 = {1.0: (569, 4.2), 0.75: (325, 2.6), 0.5: (149, 1.3), 0.25: (41, 0.5)}
+IMAGE = torch.empty(1, 3, 224, 224, device="meta")
 
 
 def on_meta(factor):
     with torch.device("meta"):
         return MobileNetV1(factor, out_indices=(0, 1, 2, 3)).eval()
-
-
-def multiply_adds(net):
-    with FlopCounterMode(display=False) as counter:
-        net(torch.empty(1, 3, 224, 224, device="meta"))
-    return counter.get_total_flops() / 2
 
 
 def scaled(factor):
@@ -79,32 +73,32 @@ def test_widths_are_table_1s(factor):
 
 
 @pytest.mark.parametrize("factor", MOBILENET_FACTORS)
-def test_complexity_is_table_6(factor):
+def test_complexity_is_table_6(factor, multiply_adds):
     million_multiply_adds, million_parameters = TABLE_6[factor]
     net = on_meta(factor)
     classifier = net.out_channels[-1] * 1000
     parameters = sum(p.numel() for p in net.parameters())
-    assert round((multiply_adds(net) + classifier) / 1e6) == million_multiply_adds
+    assert round((multiply_adds(net, IMAGE) + classifier) / 1e6) == million_multiply_adds
     assert round((parameters + classifier + 1000) / 1e6, 1) == million_parameters
 
 
 @pytest.mark.parametrize("factor", MOBILENET_FACTORS)
-def test_multiply_adds_are_equation_5s(factor):
+def test_multiply_adds_are_equation_5s(factor, multiply_adds):
     """Depthwise D_K² M D_F², pointwise M N D_F², and the stem's."""
     total = 0
     for row, (stride, channels, out, side) in enumerate(scaled(factor)):
         kernel = 9 if not out or row == 0 else 1
         total += kernel * channels * (out or 1) * (side // stride) ** 2
-    assert multiply_adds(on_meta(factor)) == total
+    assert multiply_adds(on_meta(factor), IMAGE) == total
 
 
-def test_pointwise_convolutions_have_the_papers_share():
+def test_pointwise_convolutions_have_the_papers_share(multiply_adds):
     """Sec. 3.2: 95 % of the computation and 75 % of the parameters."""
     pointwise = [(c * out, c * out * side**2) for _, c, out, side in TABLE_1[1:] if out]
     weights, computation = map(sum, zip(*pointwise, strict=True))
     net = on_meta(1.0)
     counted = [m.weight.numel() for m in net.modules() if getattr(m, "kernel_size", 0) == (1, 1)]
     assert sum(counted) == weights
-    assert round(100 * computation / (multiply_adds(net) + 1_024_000)) == 95
+    assert round(100 * computation / (multiply_adds(net, IMAGE) + 1_024_000)) == 95
     convolutions = sum(m.weight.numel() for m in net.modules() if isinstance(m, nn.Conv2d))
     assert round(100 * weights / (convolutions + 1_025_000)) == 75
