@@ -5,17 +5,20 @@
 # 5,000 minival images (today's train2017), tested on minival (val2017). Its defaults are here:
 # 3 x 4 anchors a cell, RPN and its 512 channels on stride 16, 12000 -> 2000 proposals to train on
 # and 6000 -> 300 to test, 128 RoIs an image, a quarter of them foreground, two-way softmax,
-# smooth L1, NMS at 0.3, images neither scaled nor jittered but flipped, BatchNorm fixed, biases
-# at twice the learning rate. Two things mmdet does otherwise, and here it is as mmdet does:
+# smooth L1, NMS at 0.3, images neither scaled nor jittered but flipped, biases at twice the
+# learning rate. Three things mmdet does otherwise, and here it is as mmdet does:
 # - proposals narrower than 16 pixels of the original image are dropped by py-faster-rcnn before
 #   the first 12000 are taken; mmdet drops them after, by the size in the resized image
-# - py-faster-rcnn's RoIPool rounds a RoI to whole cells; torchvision's, which is mmcv's, does not
+# - py-faster-rcnn's RoIPool rounds a RoI to whole cells; mmcv's does not
+# - py-faster-rcnn rounds the sides of its smallest anchors to whole pixels before it scales them:
+#   184x96 and 88x176 where mmdet has 181x91 and 91x181
 # The paper leaves open, and here it is so:
-# - which stage feeds what: as py-faster-rcnn has residual networks, RPN and RoIs stand on stage 3,
-#   RoIPool gives 14x14 cells, stage 4 makes them 7x7, their mean is classified. With MobileNet
-#   this takes 25.2 G multiply-adds at 300x300 and 30.5 G at 600x600, as MobileNet's own paper has
-#   of its Faster R-CNN (arXiv:1704.04861, Table 13), and 6.0 M parameters (6.1 M there)
-# - what does not learn: all BatchNorm, and the layers up to stride 4
+# - which stage feeds what: as in Faster R-CNN on ResNet (arXiv:1512.03385, Appendix A), RPN and
+#   RoIs stand on stage 3, RoIPool gives 14x14 cells, stage 4 makes them 7x7, their mean is
+#   classified. With MobileNet this takes 25.2 G multiply-adds at 300x300 and 30.5 G at 600x600, as
+#   MobileNet's own paper has of its Faster R-CNN (arXiv:1704.04861, Table 13), and 6.0 M
+#   parameters (6.1 M there)
+# - what does not learn: all BatchNorm, as there, and the layers up to stride 4
 # - the pixels: those of the pretrained weights
 # Schedule: 490,000 iterations of 2 images, learning rate 0.001, a tenth of it after 350,000. For
 # 16 images a step the learning rate is 8 times as large and the iterations an eighth, the usual
@@ -224,3 +227,4 @@ log_processor = dict(type='LogProcessor', window_size=50, by_epoch=False)
 log_level = 'INFO'
 load_from = None
 resume = False
+randomness = dict(seed=0)  # stated, so that a resumed run shuffles as the first did

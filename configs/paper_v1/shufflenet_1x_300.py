@@ -2,7 +2,7 @@
 # Measured with this file: not run.
 #
 # The paper's "300x" is taken as a shorter side of 300 and, as with 600 and 1000, 500 at most.
-# Narrower images than 60 pixels have no anchor within them, and are left out.
+# In images narrower than 60 pixels no anchor may lie, and mmdet ends on such a one: left out.
 _base_ = './shufflenet_1x_600.py'
 
 model = dict(  # 16 pixels of an image of 640x480

@@ -173,12 +173,25 @@ class LevelBackbone(BaseModule):
     def _run(self, name: str, x: Tensor) -> Tensor:
         part = getattr(self, name)
         in_units = self.with_cp and self.training and name.startswith("stage")
-        if not (in_units and torch.is_grad_enabled()):
-            return part(x)
-        for unit in part.children():
-            contexts = partial(_recompute_contexts, unit)
-            x = checkpoint(unit, x, use_reentrant=False, context_fn=contexts)
-        return x
+        return run_recomputing(part, x) if in_units else part(x)
+
+
+def run_recomputing(stage: nn.Module, x: Tensor) -> Tensor:
+    """Run a stage unit by unit, each to be run again in the backward pass: what ``with_cp`` does.
+
+    Args:
+        stage: A sequence of units.
+        x: Its input, (N, C, H, W).
+
+    Returns:
+        What ``stage(x)`` is.
+    """
+    if not torch.is_grad_enabled():
+        return stage(x)
+    for unit in stage.children():
+        contexts = partial(_recompute_contexts, unit)
+        x = checkpoint(unit, x, use_reentrant=False, context_fn=contexts)
+    return x
 
 
 def _state_network(

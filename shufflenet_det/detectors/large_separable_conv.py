@@ -19,18 +19,17 @@ class LargeSeparableConv(BaseModule):
 
     An H x W map costs ``2 * k * mid * (in + out) * H * W`` multiply-adds.
 
-    The authors' code multiplies the gradients of these weights by 3. With SGD, with or without
-    momentum, this is a learning rate three times as large with a third of the weight decay::
+    The authors' code (``tools/train.py``) multiplies the gradients of these weights by 3, that of
+    their decay included. With SGD, with or without momentum, this is a learning rate three times
+    as large::
 
         optim_wrapper = dict(
             optimizer=dict(type='SGD', ...),
-            paramwise_cfg=dict(
-                custom_keys={'roi_head.thin_conv': dict(lr_mult=3, decay_mult=1 / 3)}))
+            paramwise_cfg=dict(custom_keys={'roi_head.thin_conv': dict(lr_mult=3)}))
 
-    (``lr_mult`` alone triples the decay's share of the step, too. A custom key hides
-    ``bias_decay_mult`` from its parameters; biases without decay take keys of their own, as
-    ``'roi_head.thin_conv.col.0.bias': dict(lr_mult=3, decay_mult=0)``.) Optimisers that divide by
-    the gradient's size, as Adam, and gradient clipping make the two differ.
+    (A custom key hides ``bias_decay_mult`` from its parameters; biases without decay take keys of
+    their own, as ``'roi_head.thin_conv.col.0.bias': dict(lr_mult=3, decay_mult=0)``.) Optimisers
+    that divide by the gradient's size, as Adam, and gradient clipping make the two differ.
     """
 
     def __init__(

@@ -75,7 +75,8 @@ class LightHeadBBoxHead(ConvFCBBoxHead):
                 ``loss_cls``, …: those of mmdet's ``ConvFCBBoxHead``.
 
         Raises:
-            ValueError: ``ohem_per_image`` is not positive.
+            ValueError: ``ohem_per_image`` is not positive, or a loss by which it chooses weighs
+                nothing.
         """
         if ohem_per_image is not None and ohem_per_image < 1:
             raise ValueError(f"ohem_per_image={ohem_per_image!r}: must be positive or None")
@@ -88,6 +89,12 @@ class LightHeadBBoxHead(ConvFCBBoxHead):
             **kwargs,
         )
         self.ohem_per_image = ohem_per_image
+        weights = self.loss_cls.loss_weight, self.loss_bbox.loss_weight
+        if ohem_per_image is not None and min(weights) <= 0:
+            raise ValueError(
+                f"loss_weight={weights} of loss_cls and loss_bbox: must be positive where RoIs are "
+                "chosen by their losses; ohem_per_image=None takes all"
+            )
 
     def loss_and_target(
         self,
@@ -132,7 +139,8 @@ class LightHeadBBoxHead(ConvFCBBoxHead):
         total = losses["loss_cls"] / self.loss_cls.loss_weight
         foreground = labels < self.num_classes
         if foreground.any():
-            of_boxes = losses["loss_bbox"].sum(dim=1)  # (foreground, 4) to (foreground,)
+            of_boxes = losses["loss_bbox"]  # (foreground, 4), or (foreground,) of an IoU loss
+            of_boxes = of_boxes.reshape(len(of_boxes), -1).sum(dim=1)  # (foreground,)
             total[foreground] += of_boxes / self.loss_bbox.loss_weight
         return total
 

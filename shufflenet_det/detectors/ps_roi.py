@@ -23,8 +23,8 @@ class PSRoIAlign(nn.Module):
     Each bin is the mean or the maximum of bilinear samples on a regular grid. By default this is
     ``torchvision.ops.PSRoIAlign``. ``pool_mode='max', aligned=False`` is the kernel of the authors'
     aligned models (``lib_psalign_pooling``), also where RoIs hang over the border: for the maximum
-    cells outside the map are 0. For the mean they equal the border's cells, up to one cell out,
-    and are 0 from there on.
+    cells outside the map are 0. (A sample on a whole coordinate counts there twice.)
+    For the mean they equal the border's cells, up to one cell out, and are 0 from there on.
     """
 
     def __init__(
@@ -184,8 +184,10 @@ class PSRoIExtractor(BaseRoIExtractor):
             (n, ``out_channels``, P, P), in the map's dtype.
 
         Raises:
-            ValueError: The map has not the channels that the bins need.
+            ValueError: There is not one map, or it has not the channels that the bins need.
         """
+        if len(feats) != 1:
+            raise ValueError(f"{len(feats)} maps were given: RoIs are read from one, the thin one")
         (x,), (layer,) = feats, self.roi_layers
         bins = layer.output_size
         if x.size(1) != self.out_channels * bins**2:

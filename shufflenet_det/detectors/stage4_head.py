@@ -8,10 +8,12 @@ from mmengine.model import BaseModule
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ..backbones.base import LevelBackbone, run_recomputing
+
 
 @MODELS.register_module()
 class FasterRCNNC4(FasterRCNN):
-    """Faster R-CNN as py-faster-rcnn builds it on networks of stages.
+    """Faster R-CNN as its form on ResNet (arXiv:1512.03385, Appendix A), on networks of stages.
 
     ``backbone`` ends at stage 3 (``out_indices=(2, )``), and its stage 4 becomes the RoI head's
     ``shared_head``, a :class:`Stage4Head`. Its channels are the ``in_channels`` of a ``BBoxHead``
@@ -25,6 +27,9 @@ class FasterRCNNC4(FasterRCNN):
             backbone: Config of a backbone of this package.
             roi_head: Config of the RoI head, without ``shared_head``.
             **kwargs: ``rpn_head``, ``train_cfg``, ``test_cfg``, …: those of mmdet's ``FasterRCNN``.
+
+        Raises:
+            ValueError: The backbone is not of this package, or does not end at stage 3.
         """
         shared_head = {"type": "Stage4Head", "backbone": backbone}
         super().__init__(
@@ -34,7 +39,7 @@ class FasterRCNNC4(FasterRCNN):
 
 @MODELS.register_module()
 class Stage4Head(BaseModule):
-    """Computes a backbone's stage 4 on every RoI, as py-faster-rcnn does for residual networks.
+    """Computes a backbone's stage 4 on every RoI (arXiv:1512.03385, Appendix A: conv5_x).
 
     A RoI of 14x14 cells of stage 3 (stride 16) becomes one of 7x7.
     """
@@ -43,13 +48,28 @@ class Stage4Head(BaseModule):
         """Build the stage.
 
         Args:
-            backbone: Config of the detector's backbone, whose ``init_cfg``, ``norm_cfg`` and
-                ``norm_eval`` hold here, too; its ``out_indices`` and ``frozen_stages`` do not.
+            backbone: Config of the detector's backbone, whose ``init_cfg``, ``norm_cfg``,
+                ``norm_eval`` and ``with_cp`` hold here, too; its ``frozen_stages`` does not.
+
+        Raises:
+            ValueError: The backbone is not of this package, or does not end at stage 3.
         """
         super().__init__()
         self._backbone = {**backbone, "out_indices": (3,), "frozen_stages": -1}
         network = MODELS.build(self._backbone)
+        if not isinstance(network, LevelBackbone):
+            raise ValueError(
+                f"backbone.type={backbone['type']!r}: must be of shufflenet_det, whose levels are "
+                "the stem and stages 2 to 4"
+            )
+        out_indices = backbone.get("out_indices")
+        if out_indices is None or tuple(out_indices) != (2,):
+            raise ValueError(
+                f"backbone.out_indices={out_indices!r}: must be (2, ), as stage 4 is computed on "
+                "the RoIs"
+            )
         self.norm_eval = network.norm_eval
+        self.with_cp = network.with_cp
         self.stage4 = network.stage4
 
     def init_weights(self) -> None:
@@ -61,7 +81,8 @@ class Stage4Head(BaseModule):
 
     def forward(self, x: Tensor) -> Tensor:
         """RoI features (K, C3, H, W) to (K, C4, ⌈H/2⌉, ⌈W/2⌉)."""
-        return self.stage4(x)
+        recompute = self.with_cp and self.training
+        return run_recomputing(self.stage4, x) if recompute else self.stage4(x)
 
     def train(self, mode: bool = True) -> "Stage4Head":
         """Set training mode; with ``norm_eval``, BatchNorm stays in evaluation mode."""

@@ -251,6 +251,32 @@ def test_without_mining_the_losses_are_mmdets():
     assert losses[0] == losses[1]
 
 
+@pytest.mark.parametrize("loss", ["loss_cls", "loss_bbox"])
+def test_a_loss_that_cannot_choose_is_refused(loss):
+    kind = {"loss_cls": "CrossEntropyLoss", "loss_bbox": "SmoothL1Loss"}[loss]
+    settings = {loss: {"type": kind, "loss_weight": 0.0}}
+    with pytest.raises(ValueError, match=r"loss_weight=.*must be positive"):
+        bbox_head(**settings)
+    bbox_head(ohem_per_image=None, **settings)
+
+
+def test_rois_are_chosen_by_losses_of_overlap_too():
+    """mmdet's IoU losses are one number a RoI, not four."""
+    rng = np.random.default_rng(0)
+    made = [image_of(rng, *counts) for counts in IMAGES["many"]]
+    results = [sampled(*image) for image in made]
+    settings = {"reg_decoded_bbox": True, "loss_bbox": {"type": "GIoULoss", "loss_weight": 2.0}}
+    head = bbox_head(ohem_per_image=PER_IMAGE, **settings).double()
+    rois = [np.insert(r.priors.numpy(), 0, i, axis=1) for i, r in enumerate(results)]
+    rois = torch.tensor(np.concatenate(rois))
+    scores = torch.randn(len(rois), CLASSES + 1).double().requires_grad_()
+    deltas = torch.randn(len(rois), 4 * CLASSES).double()
+    losses = head.loss_and_target(scores, deltas, rois, results, ConfigDict(pos_weight=-1))
+    losses["loss_bbox"]["loss_cls"].backward()
+    assert losses["loss_bbox"]["loss_bbox"].isfinite()
+    assert scores.grad.any(dim=1).sum() == PER_IMAGE * len(made)
+
+
 # The RPN and the RoI head.
 
 

@@ -76,6 +76,25 @@ def test_only_stage_4_is_kept_and_learns_whatever_is_frozen_below(name):
     assert all(p.requires_grad for p in head.parameters())
 
 
+def test_with_cp_runs_the_units_of_stage_4_again_in_the_backward_pass(name):
+    calls, grads = [], []
+    for with_cp in (False, True):
+        torch.manual_seed(0)
+        head = head_of(name, with_cp=with_cp).train()
+        count = [0]
+        for unit in head.stage4.children():
+            unit.register_forward_pre_hook(
+                lambda *_, count=count: count.__setitem__(0, count[0] + 1)
+            )
+        (c3, _) = whole(name).out_channels
+        x = torch.rand(2, c3, 14, 14, generator=torch.Generator().manual_seed(0))
+        head(x).square().sum().backward()
+        calls.append(count[0])
+        grads.append([p.grad for p in head.parameters()])
+    assert calls == [len(head.stage4), 2 * len(head.stage4)]
+    assert all(map(torch.equal, *grads))
+
+
 @pytest.mark.parametrize("norm_eval", [True, False])
 def test_batchnorm_keeps_its_mode_as_in_the_backbone(name, norm_eval):
     head = head_of(name, norm_eval=norm_eval)
@@ -135,6 +154,23 @@ def test_the_detector_loads_a_file_into_both_of_its_parts(name, checkpoint):
     for key, tensor in network.state_dict().items():
         place = "roi_head.shared_head" if key.startswith("stage4.") else "backbone"
         assert torch.equal(own[f"{place}.{key}"], tensor), key
+
+
+@pytest.mark.parametrize("out_indices", [(2, 3), (3,), None])
+def test_a_backbone_that_does_not_end_at_stage_3_is_refused(out_indices):
+    cfg = c4("V2")
+    cfg.backbone.pop("out_indices")
+    if out_indices is not None:
+        cfg.backbone.out_indices = out_indices
+    with pytest.raises(ValueError, match=r"backbone.out_indices=.*: must be \(2, \)"):
+        MODELS.build(cfg)
+
+
+def test_another_packages_backbone_is_refused():
+    cfg = c4("V2")
+    cfg.backbone = ConfigDict(type="ResNet", depth=18, out_indices=(2,))
+    with pytest.raises(ValueError, match=r"backbone.type='ResNet': must be of shufflenet_det"):
+        MODELS.build(cfg)
 
 
 def test_the_detector_changes_no_config():
