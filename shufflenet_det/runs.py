@@ -157,7 +157,7 @@ def load_run_config(
         RuntimeError: mmdet cannot be used here; one sentence says why and what mends it.
         FileNotFoundError: The config or the data set is not there.
         ValueError: The demo is asked for with a config for other data than COCO, or an override
-            names a variable that only the config's own text reads.
+            names a variable that only the config's own text reads, or what cannot be there.
     """
     problem = environment.problem()
     if problem is not None:
@@ -168,7 +168,7 @@ def load_run_config(
     cfg_options = dict(cfg_options or {})
     data_root = cfg_options.pop("data_root", None)
     _refuse_idle_options(cfg, cfg_options)
-    cfg.merge_from_dict(cfg_options)
+    _override(cfg, cfg_options)
     if data_root is not None:
         move_data_root(cfg, data_root)
     cfg.launcher = launcher
@@ -176,7 +176,7 @@ def load_run_config(
     cfg.work_dir = work_dir or cfg.get("work_dir") or os.path.join("work_dirs", default_name)
     if demo:
         use_demo_data(cfg)
-        cfg.merge_from_dict(cfg_options)
+        _override(cfg, cfg_options)
     fit_data_preprocessor(cfg.get("model") or {})
     for split in splits:
         loader = cfg.get(f"{split}_dataloader")
@@ -293,6 +293,13 @@ def _refuse_idle_options(cfg: Config, options: dict[str, Any]) -> None:
                 "so this would change nothing. Edit the file, or override the keys themselves"
                 + (f": {', '.join(places)}" if places else "")
             )
+
+
+def _override(cfg: Config, options: dict[str, Any]) -> None:
+    try:
+        cfg.merge_from_dict(options)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"--cfg-options do not fit {cfg.filename}: {error.args[0]}") from error
 
 
 def _paths(node: Any, prefix: str = "") -> Iterator[str]:

@@ -342,6 +342,14 @@ def test_an_override_that_would_change_nothing_is_refused(name, variable):
         runs.load_run_config(str(ROOT / name), cfg_options={variable: 7}, splits=())
 
 
+@pytest.mark.parametrize(
+    "option", ["train_dataloader.dataset.pipeline.99.scale", "model.backbone.widen_factor.x"]
+)
+def test_an_override_of_what_is_not_there_is_one_sentence(option):
+    with pytest.raises(ValueError, match=rf"--cfg-options do not fit .*{Path(MAIN).name}: \w"):
+        runs.load_run_config(str(ROOT / MAIN), cfg_options={option: 7}, splits=())
+
+
 @pytest.mark.parametrize("option", ["randomness.seed", "find_unused_parameters", "load_from"])
 def test_an_override_that_the_runner_reads_is_taken(option):
     cfg = runs.load_run_config(str(ROOT / MAIN), cfg_options={option: 7}, splits=())

@@ -2,6 +2,7 @@
 """Run the rows of the papers' COCO tables, and set the papers' figures beside what was measured."""
 
 import argparse
+import signal
 import sys
 
 from _arguments import key_value
@@ -21,7 +22,7 @@ def main() -> None:
         metavar="DIR",
         help="folder for logs and checkpoints (%(default)s); a demo's ends in _demo",
     )
-    text = "every row: the paper's figure, ours, config, GPU hours"
+    text = "every row: the paper's figure, ours, config, GPU hours (of rows begun, by their logs)"
     commands.add_parser("list", help=text, description=text, parents=[results, work_dir])
     text = "train and test rows; goes on where it was interrupted, skips what is finished"
     run = commands.add_parser("run", help=text, description=text, parents=[results, work_dir])
@@ -39,6 +40,7 @@ def main() -> None:
     run.add_argument(
         "--cfg-options",
         nargs="+",
+        action="extend",
         type=key_value,
         default=[],
         metavar="KEY=VALUE",
@@ -57,6 +59,9 @@ def main() -> None:
         {"list": _list, "run": _run, "table": _table, "zoo": _zoo}[args.action](args)
     except (OSError, RuntimeError, ValueError) as error:
         sys.exit(f"reproduce.py: error: {error}")
+    except KeyboardInterrupt:
+        print("reproduce.py: interrupted; the same command goes on", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
 
 
 def _list(args: argparse.Namespace) -> None:
@@ -94,9 +99,9 @@ def _table(args: argparse.Namespace) -> None:
     from shufflenet_det.experiments import comparison, results, runs
 
     measured = results.read_results(runs.ROWS, args.results)
-    print(comparison.comparison_table(measured))
     if args.plot:
         comparison.plot_comparison(measured, args.plot)
+    print(comparison.comparison_table(measured))
 
 
 def _zoo(args: argparse.Namespace) -> None:

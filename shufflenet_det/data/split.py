@@ -83,8 +83,10 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_bytes())
         return {
-            "images": [{key: i[key] for key in ("id", "file_name")} for i in content["images"]],
-            "annotations": [{"image_id": a["image_id"]} for a in content["annotations"]],
+            "images": [
+                {"id": int(i["id"]), "file_name": str(i["file_name"])} for i in content["images"]
+            ],
+            "annotations": [{"image_id": int(a["image_id"])} for a in content["annotations"]],
         }
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{path} is no COCO annotation file: {error!r}") from error

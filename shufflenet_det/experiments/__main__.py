@@ -6,7 +6,7 @@ import sys
 
 from mmengine.config import DictAction
 
-from .runs import CannotRunError, finished_path, load_row, run_row
+from .runs import CannotRunError, finished_path, load_row, require_weights, run_row
 
 
 def main() -> None:
@@ -33,6 +33,7 @@ def main() -> None:
             cfg_options=args.cfg_options,
             **demo,
         )
+        require_weights(cfg.model.backbone)
     except (ImportError, OSError, RuntimeError, ValueError) as error:
         sys.exit(f"error: {error}")
     path = finished_path(args.row, results=args.results, **demo)

@@ -133,8 +133,7 @@ def _compared(row: Result, ours: Measurement | None) -> tuple[str, ...]:
         return (NOT_RUN, "", "", "", "")
     # Of the figures as they are printed.
     difference = round(ours.mAP, 1) - row.mAP
-    hardware = f"{ours.gpus} x {ours.hardware}" if ours.gpus > 1 else ours.hardware
-    return (_ours(ours), f"{difference:+.1f}", ours.date, hardware, ours.commit)
+    return (_ours(ours), f"{difference:+.1f}", ours.date, ours.hardware, ours.commit)
 
 
 def _ours(measurement: Measurement | None) -> str:

@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 import platform
+import re
 import shlex
 import signal
 import statistics
@@ -25,7 +26,16 @@ from typing import TYPE_CHECKING, Any
 
 from ..data import check_papers_split
 from .published import V1_TABLE_7, V2_TABLE_7, Result
-from .results import FOLDER, Measurement, read_result, result_path, write_measurement
+from .results import (
+    FOLDER,
+    Measurement,
+    Training,
+    add_training,
+    read_result,
+    read_trainings,
+    result_path,
+    write_measurement,
+)
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -112,7 +122,8 @@ def run_rows(
         cfg_options: ``KEY=VALUE`` for a demo's config: what a row is is not to be changed.
 
     Yields:
-        A row's key and what became of it: 'finished', 'finished before', or what was wrong.
+        A row's key and what became of it: 'finished', 'finished before, see FILE', or what was
+        wrong.
 
     Raises:
         FileNotFoundError, ValueError: The data is not the papers' split.
@@ -126,29 +137,41 @@ def run_rows(
         raise ValueError(f"weights={weights!r} are of one network, and {len(rows)} rows were asked")
     if cfg_options and not demo:
         raise ValueError(f"cfg_options={list(cfg_options)!r}: only a demo's config can be changed")
-    to_run = []
-    for row in rows:
-        path = finished_path(row, demo=demo, work_dir=work_dir, results=results)
-        if path.is_file():
-            read_result(row, path, demo=demo)
-            yield row, "finished before"
-        else:
-            to_run.append(row)
-    if to_run and not demo:
+    paths = {row: finished_path(row, demo=demo, work_dir=work_dir, results=results) for row in rows}
+    finished = {
+        row: read_result(row, path, demo=demo) for row, path in paths.items() if path.is_file()
+    }
+    if len(finished) < len(paths) and not demo:
         check_papers_split(data_root)
         _require_gpus(gpus)
-    for row in to_run:
+    for row, path in paths.items():
+        if path.is_file():  # by now: others may run rows, too
+            before = finished.get(row) or read_result(row, path, demo=demo)
+            outcome = f"finished before, see {path}"
+            if weights is not None and before.weights != os.path.abspath(weights):
+                outcome = (
+                    f"was finished from {before.weights!r}, see {path}: for {weights!r} choose "
+                    "other --results and --work-dir"
+                )
+            yield row, outcome
+            continue
         arguments = [row, "--work-dir", work_dir, "--results", str(results)]
         arguments += ["--gpus", str(gpus), "--data-root", data_root]
         arguments += ["--demo"] * demo + (["--weights", weights] if weights else [])
-        arguments += ["--command", shlex.join(sys.argv)]
+        arguments += [f"--command={shlex.join(sys.argv)}"]
         arguments += ["--cfg-options", *cfg_options] if cfg_options else []
         launcher = ["torch.distributed.run", "--standalone", f"--nproc_per_node={gpus}", "-m"]
         module = [*(launcher if gpus > 1 else []), "shufflenet_det.experiments"]
+        home = _home(row, demo=demo, work_dir=work_dir)
         problem = "" if demo else missing_weights(row, weights)
+        try:
+            if not problem:
+                with _only_one(home):
+                    pass
+        except CannotRunError as error:
+            problem = str(error)
         if not problem:
             code = _run_process([sys.executable, "-m", *module, *arguments])
-            home = _home(row, demo=demo, work_dir=work_dir)
             problem = f"ended with {code}, see {home}" if code else ""
         yield row, problem or "finished"
 
@@ -233,7 +256,7 @@ def load_row(
     Raises:
         RuntimeError, FileNotFoundError, ValueError: As
             :func:`~shufflenet_det.runs.load_run_config`.
-        OSError, ValueError: The weights cannot be opened, or are not all that the backbone has.
+        OSError, ValueError: ``weights`` cannot be opened.
     """
     from ..runs import load_run_config
     from ..weights.files import open_checkpoint
@@ -252,19 +275,24 @@ def load_row(
         splits=("train", "val", "test"),
     )
     if weights is not None and not demo:
-        cfg.model.backbone.init_cfg.checkpoint = weights
+        cfg.model.backbone.init_cfg.checkpoint = os.path.abspath(weights)
         found = recognise(open_checkpoint(weights))
         if found is not None and found.pixels is not None:
             cfg.model.data_preprocessor.update(found.pixels.data_preprocessor())
-    _require_whole(cfg.model.backbone)
     return cfg
 
 
-def _require_whole(backbone: Mapping[str, Any]) -> None:
-    """Raise where mmdet's own backbone would silently begin with less than its weights' file.
+def require_weights(backbone: Mapping[str, Any]) -> None:
+    """Raise where a backbone cannot begin with all of its weights.
 
-    mmengine's ``Pretrained`` takes what fits and leaves the rest random; this package's backbones
-    refuse such files themselves.
+    This package's backbones load all or raise; for mmdet's own, mmengine's ``Pretrained`` takes
+    what fits and leaves the rest random.
+
+    Args:
+        backbone: Its config.
+
+    Raises:
+        OSError, ValueError: The file cannot be opened, or is not all that the backbone has.
     """
     import torch
     from mmdet.registry import MODELS
@@ -278,6 +306,7 @@ def _require_whole(backbone: Mapping[str, Any]) -> None:
     with torch.device("meta"):
         network = MODELS.build({**backbone, "init_cfg": None})
     if isinstance(network, LevelBackbone):
+        MODELS.build(backbone).init_weights()
         return
     tensors = open_checkpoint(name).tensors
     place = backbone["init_cfg"].get("prefix")
@@ -318,7 +347,6 @@ def run_row(
         CannotRunError: Another process is running this row, or it was begun from other weights.
     """
     from mmengine.dist import is_main_process
-    from mmengine.runner import find_latest_checkpoint
 
     from ..runs import test, train
 
@@ -326,7 +354,9 @@ def run_row(
     test_cfg = copy.deepcopy(cfg)
     weights = _start(cfg.model.backbone)
     with _only_one(home):
-        latest = find_latest_checkpoint(str(home))
+        if path.is_file():
+            return  # by another process, since this one was started
+        latest = _latest_checkpoint(home)
         begun = latest and _dumped_config(row, home)
         if begun and _start(begun.model.backbone) != weights:
             raise CannotRunError(
@@ -334,8 +364,10 @@ def run_row(
                 f"{weights!r}: choose another --work-dir"
             )
         # Resuming a whole training would read through all of its images again.
-        if latest is None or Path(latest).name != _last_checkpoint(cfg):
-            train(cfg, resume="auto")
+        if latest is None or latest.name != _last_checkpoint(cfg):
+            if _is_first():  # mmengine does not know it yet
+                add_training(_training(gpus, command), home / "trainings.json")
+            train(cfg, resume=str(latest) if latest else None)
         metrics = test(test_cfg, str(home / _last_checkpoint(cfg)))
         if not is_main_process():
             return
@@ -346,13 +378,9 @@ def run_row(
             metrics={"coco/bbox_mAP": 0.0} | {k: float(v) for k, v in metrics.items()},
             config=config_of(row).relative_to(REPOSITORY).as_posix(),
             weights=weights,
-            gpus=gpus,
             gpu_hours=gpu_hours(home, iterations(cfg)),
-            hardware=_hardware(),
-            date=datetime.now(timezone.utc).date().isoformat(),
-            commit=_commit(),
-            versions=_versions(),
-            command=command,
+            date=_today(),
+            trainings=read_trainings(home / "trainings.json"),
         )
         write_measurement(measurement, path)
 
@@ -374,7 +402,7 @@ def gpu_hours(home: Path, iterations: int | None) -> float | None:
     """
     from mmengine.config import Config
 
-    gpu_seconds, on_gpu = [], False
+    gpu_seconds = []
     for path in sorted(home.glob("*/vis_data/scalars.json")):
         cfg = Config.fromfile(path.with_name("config.py"))
         gpus = STEP // cfg.train_dataloader.batch_size
@@ -383,10 +411,9 @@ def gpu_hours(home: Path, iterations: int | None) -> float | None:
                 logged = json.loads(line)
             except ValueError:
                 continue  # a line that was being written when the run was killed
-            if "loss" in logged and "time" in logged:
+            if "loss" in logged and "time" in logged and "memory" in logged:  # a GPU's
                 gpu_seconds.append(gpus * float(logged["time"]))
-                on_gpu = on_gpu or "memory" in logged
-    if not gpu_seconds or not on_gpu or iterations is None:
+    if not gpu_seconds or iterations is None:
         return None
     return statistics.median(gpu_seconds) * iterations / 3600
 
@@ -410,24 +437,56 @@ def _home(row: str, *, demo: bool, work_dir: str) -> Path:
     return Path(f"{Path(work_dir)}_demo" if demo else work_dir) / row
 
 
+def _latest_checkpoint(home: Path) -> Path | None:
+    """The newest checkpoint of a schedule, wherever the folder was when it was written."""
+    numbers = {p: re.fullmatch(r"(?:iter|epoch)_(\d+)", p.stem) for p in home.glob("*.pth")}
+    found = [(int(number[1]), path) for path, number in numbers.items() if number]
+    return max(found)[1] if found else None
+
+
 def _last_checkpoint(cfg: Mapping[str, Any]) -> str:
+    """The name of a schedule's last."""
     schedule = cfg["train_cfg"]
     if "max_iters" in schedule:
         return f"iter_{schedule['max_iters']}.pth"
     return f"epoch_{schedule['max_epochs']}.pth"
 
 
+def _is_first() -> bool:
+    """Whether this is the first of the processes that run a row together."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 @contextmanager
 def _only_one(home: Path) -> Iterator[None]:
     """Let no other process run the same row; of several that do it together, the first asks."""
-    home.mkdir(parents=True, exist_ok=True)
-    with open(home / "lock", "w") as lock:
-        if os.environ.get("RANK", "0") == "0":
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        lock = open(home / "lock", "w")
+    except OSError as error:
+        raise CannotRunError(f"{home} cannot be the row's folder: {error}") from error
+    with lock:
+        if _is_first():
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise CannotRunError(f"another process is running a row in {home}") from error
         yield
+
+
+def _training(gpus: int, command: str) -> Training:
+    return Training(
+        gpus=gpus,
+        hardware=_hardware(),
+        date=_today(),
+        commit=_commit(),
+        versions=_versions(),
+        command=command,
+    )
+
+
+def _today() -> str:
+    return datetime.now(timezone.utc).date().isoformat()
 
 
 def _hardware() -> str:

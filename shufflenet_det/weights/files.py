@@ -100,8 +100,8 @@ def open_checkpoint(name: str) -> Checkpoint:
     except (URLError, TimeoutError, ConnectionError, HTTPException) as error:
         raise ConnectionError(
             f"could not download {name!r} ({error}). Get the file where there is a "
-            "network and give its path: --cfg-options "
-            "model.backbone.init_cfg.checkpoint=PATH; or train without pretrained weights: "
+            "network and give its path: --cfg-options model.backbone.init_cfg.checkpoint=PATH "
+            "(tools/reproduce.py: --weights PATH); or train without pretrained weights: "
             "--cfg-options model.backbone.init_cfg=None model.backbone.norm_eval=False"
         ) from error
 

@@ -86,7 +86,9 @@ def test_what_is_not_there_or_no_annotation_file_is_named(folder):
     root = folder[1]()
     with pytest.raises(FileNotFoundError, match=r"instances_train2017\.json.*download_coco"):
         check_papers_split(root / "train2017", SMALL)
-    for text in ("{", "[]", "{}", '{"images": [], "annotations": [{"id": 1}]}'):
+    unfit = '{"images": [{"id": [1], "file_name": "a"}], "annotations": []}'
+    deep = "[" * 100_000
+    for text in ("{", "[]", "{}", '{"images": [], "annotations": [{"id": 1}]}', unfit, deep):
         (root / "annotations" / "instances_val2017.json").write_text(text)
         with pytest.raises(ValueError, match=r"instances_val2017\.json is no COCO"):
             check_papers_split(root, SMALL)

@@ -30,6 +30,16 @@ C4, LIGHT = "v1/shufflenet_1x_300", "v2/shufflenetv2_0.5x"
 pytestmark = pytest.mark.filterwarnings("ignore:.*instance named of visualizer")
 
 
+TRAINING = results.Training(
+    gpus=2,
+    hardware="NVIDIA Thing",
+    date="2031-02-01",
+    commit="0123456789ab",
+    versions={"torch": "9.9"},
+    command="tools/reproduce.py run …",
+)
+
+
 def measurement(row=LIGHT, mAP=0.2314, **changes):
     values = {
         "row": row,
@@ -37,13 +47,9 @@ def measurement(row=LIGHT, mAP=0.2314, **changes):
         "metrics": {"coco/bbox_mAP": mAP, "coco/bbox_mAP_50": 0.4},
         "config": f"configs/paper_{row}.py",
         "weights": "megvii/v2_0.5x",
-        "gpus": 2,
         "gpu_hours": 12.34,
-        "hardware": "NVIDIA Thing",
         "date": "2031-02-03",
-        "commit": "0123456789ab",
-        "versions": {"torch": "9.9"},
-        "command": "tools/reproduce.py run …",
+        "trainings": (TRAINING,),
     }
     return results.Measurement(**(values | changes))
 
@@ -115,9 +121,25 @@ def test_a_plot_has_to_be_a_png(tool, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_row_that_went_on_elsewhere_tells_both():
+    elsewhere = dataclasses.replace(TRAINING, gpus=1, commit="ffff")
+    found = measurement(trainings=(TRAINING, TRAINING, elsewhere))
+    assert found.hardware == "2 x NVIDIA Thing, NVIDIA Thing"
+    assert found.commit == "0123456789ab, ffff"
+
+
 @pytest.mark.parametrize(
     "changes, told",
-    [({"demo": True}, "a demo"), ({"row": C4}, C4), ({"metrics": {}}, "no measurement")],
+    [
+        ({"demo": True}, "a demo"),
+        ({"row": C4}, C4),
+        ({"metrics": {}}, "no measurement"),
+        ({"mAP": -1.0}, r"no measurement.*coco/bbox_mAP is -1\.0, not 0 to 1"),
+        ({"mAP": float("nan")}, r"no measurement.*is nan, not 0 to 1"),
+        ({"mAP": "0.2"}, "no measurement"),
+        ({"trainings": (dataclasses.replace(TRAINING, gpus="8"),)}, "gpus='8': must be a number"),
+        ({"trainings": ({"gpus": 1},)}, "a Training must have command, commit, date"),
+    ],
 )
 def test_what_is_no_figure_of_the_row_is_refused(tool, tmp_path, changes, told):
     path = results.result_path(LIGHT, tmp_path)
@@ -234,7 +256,10 @@ def test_finished_rows_are_skipped_and_a_demo_finishes_none(started, tmp_path):
     commands, _ = started
     results.write_measurement(measurement(C4), results.result_path(C4, tmp_path))
     kwargs = {"work_dir": str(tmp_path / "work"), "results": tmp_path}
-    assert dict(runs.run_rows([C4], **kwargs)) == {C4: "finished before"}
+    before = f"finished before, see {results.result_path(C4, tmp_path)}"
+    assert dict(runs.run_rows([C4], **kwargs)) == {C4: before}
+    from_others = dict(runs.run_rows([C4], weights="mine.pth", **kwargs))[C4]
+    assert re.match(r"was finished from 'megvii/v2_0\.5x', see .* for 'mine\.pth'", from_others)
     assert not commands
     assert dict(runs.run_rows([C4], demo=True, **kwargs)) == {C4: "finished"}
     assert len(commands) == 1
@@ -242,7 +267,8 @@ def test_finished_rows_are_skipped_and_a_demo_finishes_none(started, tmp_path):
 
 def test_several_gpus_are_launched_by_torchrun(started, tmp_path):
     commands, _ = started
-    list(runs.run_rows([C4], demo=True, gpus=4, work_dir="w", results=tmp_path))
+    work = str(tmp_path / "w")
+    list(runs.run_rows([C4], demo=True, gpus=4, work_dir=work, results=tmp_path))
     ((python, *command),) = commands
     assert python == sys.executable
     launched = command[: command.index(C4)]
@@ -269,8 +295,63 @@ def test_weights_that_nobody_can_fetch_are_told_before_anything_is_started(
     assert dict(runs.run_rows([LIGHT], results=tmp_path, weights="mine.pth")) == {
         LIGHT: "starts from 'mine.pth', which is not there"
     }
+
+
+def test_all_that_was_asked_reaches_the_rows_process(started, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.pth").touch()
-    assert dict(runs.run_rows([LIGHT], results=tmp_path, weights="mine.pth")) == {LIGHT: "finished"}
+    asked = {"data_root": "d", "work_dir": "w", "results": "r", "weights": "mine.pth", "gpus": 2}
+    assert dict(runs.run_rows([LIGHT], **asked)) == {LIGHT: "finished"}
+    (command,) = started[0]
+    row, *given = command[command.index("shufflenet_det.experiments") + 1 :]
+    assert row == LIGHT
+    parsed = dict(zip(given[:-1:2], given[1:-1:2], strict=True))
+    assert parsed == {f"--{k.replace('_', '-')}": str(v) for k, v in asked.items()}
+    assert given[-1].startswith("--command=")
+    options = ["a.b=1", "c=2"]
+    list(runs.run_rows([LIGHT], demo=True, cfg_options=options, work_dir="w", results="r"))
+    command = started[0][1]
+    assert "--demo" in command
+    assert command[-3:] == ["--cfg-options", *options]
+
+
+def test_options_may_be_given_in_several_places(started, tool, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tool("reproduce.py", "run", LIGHT, "--cfg-options", "a=1", "--demo", "--cfg-options", "b=2")
+    assert started[0][0][-3:] == ["--cfg-options", "a=1", "b=2"]
+
+
+def test_a_row_that_another_process_finishes_meanwhile_is_not_run_again(started, tmp_path):
+    outcomes = runs.run_rows([C4, LIGHT], demo=True, work_dir=str(tmp_path / "w"), results="r")
+    assert next(outcomes) == (C4, "finished")
+    path = tmp_path / "w_demo" / LIGHT / "result.json"
+    results.write_measurement(measurement(demo=True), path)
+    assert list(outcomes) == [(LIGHT, f"finished before, see {path}")]
+    assert len(started[0]) == 1
+
+
+def test_a_folder_that_cannot_be_used_is_one_sentence(started, tmp_path):
+    work = tmp_path / "w"
+    with runs._only_one(Path(f"{work}_demo") / C4):
+        outcomes = dict(runs.run_rows([C4, LIGHT], demo=True, work_dir=str(work), results="r"))
+    assert outcomes[C4].startswith("another process is running a row")
+    assert outcomes[LIGHT] == "finished"
+    Path(f"{tmp_path}/file_demo").touch()
+    outcomes = dict(runs.run_rows([C4], demo=True, work_dir=f"{tmp_path}/file", results="r"))
+    assert "cannot be the row's folder" in outcomes[C4]
+    assert len(started[0]) == 1
+
+
+def test_an_interrupted_program_says_how_to_go_on(tool, tmp_path, monkeypatch, capsys):
+    def interrupt(command):
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(runs, "_run_process", interrupt)
+    with pytest.raises(SystemExit) as ended:
+        tool("reproduce.py", "run", LIGHT, "--demo")
+    assert ended.value.code == 130
+    assert "interrupted; the same command goes on" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("gpus, batch", [(1, 16), (4, 4), (16, 1)])
@@ -435,7 +516,8 @@ def test_a_finished_demo_is_skipped_and_shows_no_figure(resumed, tool, monkeypat
     monkeypatch.chdir(folder)
     monkeypatch.setattr(runs, "_run_process", None)  # nothing may be started
     tool("reproduce.py", "run", LIGHT, "--demo")
-    assert capsys.readouterr().out == f"{LIGHT}: finished before\n"
+    path = f"work_dirs/reproduce_demo/{LIGHT}/result.json"
+    assert capsys.readouterr().out == f"{LIGHT}: finished before, see {path}\n"
     tool("reproduce.py", "table")
     assert capsys.readouterr().out.count("not run") == 26
     assert not (folder / "results").exists()
@@ -444,18 +526,21 @@ def test_a_finished_demo_is_skipped_and_shows_no_figure(resumed, tool, monkeypat
 def check_demo(folder, row, gpus):
     home = folder / "work_dirs/reproduce_demo" / row
     found = results.read_measurement(home / "result.json")
-    assert (found.row, found.demo, found.gpus, found.gpu_hours) == (row, True, gpus, None)
+    assert (found.row, found.demo, found.gpu_hours) == (row, True, None)
     assert 0 <= found.mAP <= 100
     assert found.weights == ""
     assert found.config == f"configs/paper_{row}.py"
-    assert found.versions["torch"] == torch.__version__.split("+")[0]
     assert re.fullmatch(r"\d{4}-\d\d-\d\d", found.date)
-    assert f"run {row} --demo" in found.command
+    for training in found.trainings:
+        assert training.gpus == gpus
+        assert training.versions["torch"] == torch.__version__.split("+")[0]
+        assert f"run {row} --demo" in training.command
     assert list(home.glob("*/*.log"))
+    return found.trainings
 
 
-def test_light_heads_json_tells_what_was_run(resumed):
-    check_demo(resumed[0], LIGHT, gpus=1)
+def test_light_heads_json_tells_what_was_run_and_that_it_was_interrupted(resumed):
+    assert len(check_demo(resumed[0], LIGHT, gpus=1)) == 2
 
 
 def test_c4_runs_to_the_end_in_two_processes(folder):
@@ -470,7 +555,7 @@ def test_c4_runs_to_the_end_in_two_processes(folder):
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     # Each process has half of the four images.
     assert re.search(r"Epoch\(train\) +\[2\]\[2/2\]", done.stdout + done.stderr)
-    check_demo(folder, C4, gpus=2)
+    assert len(check_demo(folder, C4, gpus=2)) == 1
 
 
 @pytest.fixture
@@ -493,7 +578,7 @@ def real(demo_data, tmp_path, monkeypatch):
         options[f"{split}_dataloader.num_workers"] = 0
         options[f"{split}_dataloader.persistent_workers"] = False
 
-    def run(weights=tmp_path / "weights.pth"):
+    def run(weights=tmp_path / "weights.pth", command="typed"):
         cfg = runs.load_row(
             LIGHT,
             gpus=1,
@@ -504,7 +589,7 @@ def real(demo_data, tmp_path, monkeypatch):
             cfg_options=options,
         )
         path = results.result_path(LIGHT, tmp_path / "results")
-        runs.run_row(LIGHT, cfg, path, demo=False, gpus=1, command="typed")
+        runs.run_row(LIGHT, cfg, path, demo=False, gpus=1, command=command)
         return results.read_measurement(path)
 
     monkeypatch.chdir(tmp_path)
@@ -513,21 +598,46 @@ def real(demo_data, tmp_path, monkeypatch):
 
 def test_a_row_itself_gives_its_figure_and_is_not_trained_twice(real, tmp_path, monkeypatch):
     found = real()
-    assert (found.demo, found.command) == (False, "typed")
+    assert not found.demo
+    assert [training.command for training in found.trainings] == ["typed"]
     assert found.weights == str(tmp_path / "weights.pth")
     given = torch.load(tmp_path / "weights.pth")["conv1.0.weight"]  # frozen
     last = torch.load(tmp_path / "work" / LIGHT / "iter_2.pth")["state_dict"]
     assert torch.equal(last["backbone.conv1.0.weight"], given)
+    path = results.result_path(LIGHT, tmp_path / "results")
     assert results.read_results(runs.ROWS, tmp_path / "results") == {LIGHT: found}
     home = tmp_path / "work" / LIGHT
     assert sorted(p.name for p in home.glob("iter_*.pth")) == ["iter_1.pth", "iter_2.pth"]
-    # Killed between training and test: only tested again.
+    # Killed between training and test: only tested again, and told as it was trained.
+    path.unlink()
     monkeypatch.setattr("shufflenet_det.runs.train", None)
-    assert real().metrics == found.metrics
+    again = real("weights.pth", command="typed later")
+    assert (again.metrics, again.trainings) == (found.metrics, found.trainings)
+    # Finished: not even tested.
+    monkeypatch.setattr("shufflenet_det.runs.test", None)
+    assert real() == again
     # It was begun from other weights: neither of the two is what the figure would be of.
+    path.unlink()
     shutil.copy(tmp_path / "weights.pth", tmp_path / "other.pth")
     with pytest.raises(runs.CannotRunError, match=r"begun from '.*weights\.pth'.*'.*other\.pth'"):
         real(tmp_path / "other.pth")
+
+
+def test_a_row_goes_on_in_a_folder_that_was_moved_and_from_what_is_whole(real, tmp_path):
+    real()
+    home = tmp_path / "work" / LIGHT
+    (home / "iter_2.pth").unlink()
+    results.result_path(LIGHT, tmp_path / "results").unlink()
+    (home / "last_checkpoint").write_text(str(tmp_path / "elsewhere" / "iter_2.pth"))
+    assert [t.command for t in real(command="later").trainings] == ["typed", "later"]
+    assert (home / "iter_2.pth").is_file()
+
+
+def test_weights_of_another_width_are_refused_before_anything_is_run(demo_data, tmp_path):
+    torch.save(ShuffleNetV2(1.0, "paper").state_dict(), tmp_path / "wide.pth")
+    cfg = load_with(LIGHT, str(tmp_path / "wide.pth"), demo_data, tmp_path)
+    with pytest.raises(ValueError, match=r"wide\.pth"):
+        runs.require_weights(cfg.model.backbone)
 
 
 def load_with(row, weights, demo_data, tmp_path):
@@ -558,9 +668,9 @@ def test_mobilenet_v2_does_not_begin_with_a_part_of_its_weights(demo_data, tmp_p
     }
     path = tmp_path / "weights.pth"
     torch.save({"state_dict": whole | {"head.fc.weight": torch.zeros(1)}}, path)
-    assert load_with(row, str(path), demo_data, tmp_path).model.backbone.init_cfg.checkpoint == str(
-        path
-    )
+    backbone = load_with(row, str(path), demo_data, tmp_path).model.backbone
+    assert backbone.init_cfg.checkpoint == str(path)
+    runs.require_weights(backbone)
     parts = {
         "conv2.bn.bias": {k: v for k, v in whole.items() if k != "backbone.conv2.bn.bias"},
         "conv2.conv.weight": whole | {"backbone.conv2.conv.weight": torch.zeros(3, 3)},
@@ -569,7 +679,7 @@ def test_mobilenet_v2_does_not_begin_with_a_part_of_its_weights(demo_data, tmp_p
     for first, part in parts.items():
         torch.save(part, path)
         with pytest.raises(ValueError, match=rf"not hold MobileNetV2.* first backbone\.{first}"):
-            load_with(row, str(path), demo_data, tmp_path)
+            runs.require_weights(backbone)
 
 
 def test_a_row_is_run_by_one_process_at_a_time(tmp_path):

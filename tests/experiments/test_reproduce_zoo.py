@@ -73,17 +73,23 @@ def test_parameters_are_those_of_the_detector(page, row):
 
 
 def test_figures_are_the_papers_and_where_measured_ours():
-    ours = Measurement(
-        *("v1/mobilenet_300", False, {"coco/bbox_mAP": 0.14567}, "", "", 1, None, "", "", "", {}),
-        "",
-    )
+    ours = Measurement("v1/mobilenet_300", False, {"coco/bbox_mAP": 0.14567}, "", "", None, "", ())
     rows = table(zoo.zoo_page({ours.row: ours}, lambda path: ("1x1", 1.0, 2.0)))
     for row, published in runs.ROWS.items():
         expected = [f"{published.mAP:.1f}", "14.6" if row == ours.row else ""]
         assert rows[f"paper_{row}.py"][:2] == expected
         assert rows[f"paper_{row}.py"][-1] == f"`python tools/reproduce.py run {row}`"
-    assert rows["bccd/ssdlite320_shufflenet_bccd.py"][1] == "[README](../README.md)"
     assert rows["paper_v1/shufflenet_1x_600_fpn.py"][:2] == ["", ""]
+
+
+def test_figures_of_other_configs_are_those_of_the_documents_they_name(page):
+    rows = table(page)
+    linked = {name: re.fullmatch(r"\[([\d.]+)\]\(\.\./(\S+)\)", rows[name][1]) for name in rows}
+    linked = {name: match.groups() for name, match in linked.items() if match}
+    assert linked.keys() >= {name for name in rows if name.startswith(("bccd/", "overfit/"))}
+    for name, (figure, document) in linked.items():
+        lines = (ROOT / document).read_text().splitlines()
+        assert any(f"| {figure} |" in line and f"{name})" in line for line in lines), name
 
 
 def test_commands_name_what_is_there(page):
