@@ -9,6 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from terminaltables import GithubFlavoredMarkdownTable
 
+from ..host.local_files import written_whole
 from .published import Result
 from .results import Measurement
 from .runs import ROWS
@@ -78,13 +79,8 @@ def plot_comparison(measured: Mapping[str, Measurement], path: str | os.PathLike
     path = Path(path)
     if path.suffix.lower() != ".png":
         raise ValueError(f"{str(path)!r}: must end in .png")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
+    with written_whole(path) as partial:
         FigureCanvasAgg(draw_comparison(measured)).print_png(partial)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def draw_comparison(measured: Mapping[str, Measurement]) -> Figure:

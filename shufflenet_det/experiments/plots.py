@@ -14,6 +14,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import EngFormatter
 from PIL import Image
 
+from ..host.local_files import written_whole
 from .published import PUBLISHED, Result
 
 # Okabe and Ito's colours, which the colour-blind can tell apart; others than ShuffleNets are grey.
@@ -112,13 +113,8 @@ def plot_published(path: str | os.PathLike[str]) -> None:
     canvas = FigureCanvasAgg(draw_published())
     canvas.draw()
     picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
+    with written_whole(path) as partial:
         picture.quantize(64).save(partial, format="PNG", optimize=True)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _draw(axes: Axes, curves: Sequence[_Curve], cost_of: Callable[[Result], float | None]) -> None:

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from ..host.local_files import written_whole
+
 FOLDER = Path("results")
 
 
@@ -106,13 +108,8 @@ def read_trainings(path: str | os.PathLike[str]) -> tuple[Training, ...]:
 
 
 def _write(content: Any, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
+    with written_whole(path) as partial:
         partial.write_text(json.dumps(content, indent=2) + "\n")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def read_measurement(path: str | os.PathLike[str]) -> Measurement:

@@ -27,6 +27,9 @@ ShuffleNet V1, Table 7: Faster R-CNN. The two with `_fpn` are deviations, no row
 ShuffleNet V2, Table 7: Light-Head R-CNN. `light_head_rcnn.py` is their base.""",
     "": "Detectors on COCO. `own_dataset.py` is an example for data of one's own.",
     "bccd": "Detectors on BCCD, pictures of blood cells, whose mAP is another than COCO's.",
+    "overfit": """\
+Detectors trained and tested on the same 32 photographs of COCO: a proof that they learn, and a
+measure of nothing else.""",
     "pretrain": "Classifiers on ImageNet, whose figure would be top-1.",
 }
 _NO_ROWS = ("faster_rcnn_c4.py", "light_head_rcnn.py", "own_dataset.py")
@@ -84,7 +87,8 @@ def zoo_page(
     for section, text in _SECTIONS.items():
         rows = [_row(path, measured, cost_of(path)) for path in zoo_configs(section)]
         table = GithubFlavoredMarkdownTable([_COLUMNS, *rows]).table
-        parts.append(f"## configs/{section}\n\n{text}\n\n{table}\n".replace("/\n", "\n", 1))
+        title = f"configs/{section}".rstrip("/")
+        parts.append(f"## {title}\n\n{text}\n\n{table}\n")
     return "\n".join(parts)
 
 
@@ -107,8 +111,7 @@ def _row(path: Path, measured: Mapping[str, Measurement], cost: Cost) -> tuple[s
 
 
 def _stated(path: Path) -> str:
-    """Where a config's head says that its figures are; empty if there are none."""
+    """The figure that a config's head states, with a link to where it is; empty without."""
     text = re.sub(r"\n# ?", " ", path.read_text().partition("\n\n")[0])
-    found = re.search(r"Measured with this file: (.+?)\.\s", f"{text} ")
-    is_elsewhere = found is not None and found[1].startswith("see README.md")
-    return "[README](../README.md)" if is_elsewhere else ""
+    found = re.search(r"Measured with this file: mAP ([\d.]+)[^()]*\((\S+\.md)\)", text)
+    return f"[{found[1]}](../{found[2]})" if found else ""

@@ -3,7 +3,6 @@
 import errno
 import hashlib
 import json
-import os
 import tempfile
 import zipfile
 from collections import OrderedDict
@@ -20,6 +19,7 @@ from mmengine.runner import CheckpointLoader
 from torch import Tensor
 
 from ..host.checkpoints import load_from_local
+from ..host.local_files import written_whole
 from .records import find_record
 
 # Where programs put a state_dict, the averaged weights first. mmengine's ``ema_state_dict`` is not
@@ -123,29 +123,24 @@ def save_tensors(
     """
     path = Path(path).expanduser()
     state = OrderedDict((name, tensor.contiguous()) for name, tensor in tensors.items())
-    write: Callable[[str], None]
+    write: Callable[[Path], None]
     if path.suffix == ".safetensors":
         save_file = _safetensors("writing", path).torch.save_file
 
-        def write(to: str) -> None:
+        def write(to: Path) -> None:
             save_file(dict(state), to, metadata={_STATEMENT: json.dumps(dict(statement))})
 
     elif path.suffix == ".pth":
         metadata = OrderedDict({"": {"version": 1, _STATEMENT: dict(statement)}})
         state._metadata = metadata  # type: ignore[attr-defined]
 
-        def write(to: str) -> None:
+        def write(to: Path) -> None:
             torch.save(state, to)
 
     else:
         raise ValueError(f"{str(path)!r}: must end in .pth or .safetensors")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = f"{path}.{os.getpid()}.part"
-    try:
+    with written_whole(path) as partial:
         write(partial)
-        os.replace(partial, path)
-    finally:
-        Path(partial).unlink(missing_ok=True)
 
 
 def _checkpoint(name: str, content: Any, stated: dict[str, Any] | None = None) -> Checkpoint:
