@@ -1,0 +1,21 @@
+# Faster R-CNN in its C4 form (configs/paper_v1) on ShuffleNetV2 1.0x from random weights; data and
+# schedule as in the base. Anchors are of 16 to 128 pixels, as the images are small.
+# Measured with this file: mAP 31.0 on test by a shorter recipe (docs/bccd.md).
+_base_ = './faster_rcnn_shufflenet_bccd.py'
+from mmengine.config import Config
+
+model = Config.fromfile('{{ fileDirname }}/../paper_v1/faster_rcnn_c4.py').model
+model.merge(
+    dict(
+        data_preprocessor=_base_.model.data_preprocessor,
+        backbone=dict(_base_.model.backbone, _delete_=True, out_indices=(2, )),
+        rpn_head=dict(in_channels=232, anchor_generator=dict(scales=[1, 2, 4, 8])),
+        roi_head=dict(
+            bbox_roi_extractor=dict(out_channels=232),
+            bbox_head=dict(in_channels=464, num_classes=3)),
+        train_cfg=dict(
+            rpn_proposal=dict(min_bbox_size=0),  # a platelet is of ten pixels
+            rcnn=dict(sampler=dict(num=64))),
+        test_cfg=dict(rpn=dict(min_bbox_size=0))))
+model['_delete_'] = True  # the base's
+del Config
