@@ -23,8 +23,8 @@ class PSRoIAlign(nn.Module):
     Each bin is the mean or the maximum of bilinear samples on a regular grid. By default this is
     ``torchvision.ops.PSRoIAlign``. ``pool_mode='max', aligned=False`` is the kernel of the authors'
     aligned models (``lib_psalign_pooling``), also where RoIs hang over the border: for the maximum
-    cells outside the map are 0. (A sample on a whole coordinate counts there twice.)
-    For the mean they equal the border's cells, up to one cell out, and are 0 from there on.
+    cells outside the map are 0. (In theirs a sample on a whole coordinate counts twice.) For the
+    mean they equal the border's cells, up to one cell out, and are 0 from there on.
     """
 
     def __init__(

@@ -138,15 +138,13 @@ def run_rows(
     if cfg_options and not demo:
         raise ValueError(f"cfg_options={list(cfg_options)!r}: only a demo's config can be changed")
     paths = {row: finished_path(row, demo=demo, work_dir=work_dir, results=results) for row in rows}
-    finished = {
-        row: read_result(row, path, demo=demo) for row, path in paths.items() if path.is_file()
-    }
+    finished = [read_result(row, path, demo=demo) for row, path in paths.items() if path.is_file()]
     if len(finished) < len(paths) and not demo:
         check_papers_split(data_root)
         _require_gpus(gpus)
     for row, path in paths.items():
         if path.is_file():  # by now: others may run rows, too
-            before = finished.get(row) or read_result(row, path, demo=demo)
+            before = read_result(row, path, demo=demo)
             outcome = f"finished before, see {path}"
             if weights is not None and before.weights != os.path.abspath(weights):
                 outcome = (
@@ -164,16 +162,7 @@ def run_rows(
         module = [*(launcher if gpus > 1 else []), "shufflenet_det.experiments"]
         home = _home(row, demo=demo, work_dir=work_dir)
         problem = "" if demo else missing_weights(row, weights)
-        try:
-            if not problem:
-                with _only_one(home):
-                    pass
-        except CannotRunError as error:
-            problem = str(error)
-        if not problem:
-            code = _run_process([sys.executable, "-m", *module, *arguments])
-            problem = f"ended with {code}, see {home}" if code else ""
-        yield row, problem or "finished"
+        yield row, problem or _run_in(home, [sys.executable, "-m", *module, *arguments])
 
 
 def _require_gpus(gpus: int) -> None:
@@ -184,6 +173,17 @@ def _require_gpus(gpus: int) -> None:
         raise ValueError(
             f"gpus={gpus!r}: must be at most {there}, the GPUs here; a demo runs on the CPU"
         )
+
+
+def _run_in(home: Path, command: Sequence[str]) -> str:
+    """Run a row's program, if nobody else runs the row, and tell what became of it."""
+    try:
+        with _only_one(home):
+            pass
+    except CannotRunError as error:
+        return str(error)
+    code = _run_process(command)
+    return f"ended with {code}, see {home}" if code else "finished"
 
 
 def _run_process(command: Sequence[str]) -> int:
@@ -346,8 +346,6 @@ def run_row(
     Raises:
         CannotRunError: Another process is running this row, or it was begun from other weights.
     """
-    from mmengine.dist import is_main_process
-
     from ..runs import test, train
 
     home = Path(cfg.work_dir)
@@ -365,11 +363,11 @@ def run_row(
             )
         # Resuming a whole training would read through all of its images again.
         if latest is None or latest.name != _last_checkpoint(cfg):
-            if _is_first():  # mmengine does not know it yet
+            if _is_first():
                 add_training(_training(gpus, command), home / "trainings.json")
             train(cfg, resume=str(latest) if latest else None)
         metrics = test(test_cfg, str(home / _last_checkpoint(cfg)))
-        if not is_main_process():
+        if not _is_first():
             return
         measurement = Measurement(
             row=row,
@@ -453,7 +451,10 @@ def _last_checkpoint(cfg: Mapping[str, Any]) -> str:
 
 
 def _is_first() -> bool:
-    """Whether this is the first of the processes that run a row together."""
+    """Whether this is the first of the processes that run a row together.
+
+    mmengine's ``is_main_process`` says so of all of them until a Runner is built.
+    """
     return os.environ.get("RANK", "0") == "0"
 
 
