@@ -1,0 +1,339 @@
+"""What stands before and behind a network in an ONNX file: preprocessing, NMS, RoI pooling.
+
+Nodes are added to the graph that torch has exported, all of them standard operators. Values are
+``onnx_ir.Value``; shapes are given in comments where they help.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from onnx_ir.tape import Tape
+
+Value = ir.Value
+Parts = tuple[Value, Value, Value]
+INT_MAX = np.iinfo(np.int64).max
+
+
+class GraphBuilder:
+    """Operators by name: ``ops.Add(a, b)``; numpy arrays and numbers become initializers."""
+
+    def __init__(self, graph: ir.Graph, prefix: str) -> None:
+        """Add to a graph; names begin with the prefix, by which nodes are found again."""
+        self._tape = Tape(graph)
+        self._prefix = prefix
+        self._count = 0
+
+    def __getattr__(self, op_type: str) -> Any:
+        """The operator of this name; ``num_outputs=n`` returns n values."""
+
+        def add(*inputs: Any, num_outputs: int = 1, **attributes: Any) -> Any:
+            self._count += 1
+            values = [self.value(item) for item in inputs]
+            name = f"{self._prefix}/{op_type}_{self._count}"
+            outs = [ir.Value(name=f"{name}_{i}") for i in range(num_outputs)]
+            self._tape.op_multi_out(op_type, values, attributes, outputs=outs, name=name)
+            return outs[0] if num_outputs == 1 else outs
+
+        return add
+
+    def value(self, item: Any) -> Value | None:
+        """A value as it is, or an initializer of a numpy array."""
+        if item is None or isinstance(item, Value):
+            return item
+        self._count += 1
+        array = np.asarray(item)
+        name = f"{self._prefix}/const_{self._count}"
+        return self._tape.initializer(ir.tensor(array, name=name), name=name)
+
+    def ints(self, *numbers: int) -> np.ndarray:
+        """A vector of int64."""
+        return np.asarray(numbers, np.int64)
+
+    def columns(self, x: Value, start: int, stop: int) -> Value:
+        """``x[..., start:stop]``."""
+        return self.Slice(x, self.ints(start), self.ints(stop), self.ints(-1))
+
+
+def add_preprocessing(
+    ops: GraphBuilder, image: Value, spec: dict[str, Any]
+) -> tuple[Value, Value, Value]:
+    """Resize, normalise and pad as the model was tested.
+
+    Args:
+        ops: Where to.
+        image: (H, W, 3), uint8, RGB.
+        spec: ``input`` of the metadata, see :mod:`shufflenet_det.deploy.spec`.
+
+    Returns:
+        The network's input (1, 3, h, w), float; the resized image's width, height, width, height
+        (4,), float; and the factors of the resize in the same order, (4,), float.
+    """
+    size = ops.Cast(ops.Slice(ops.Shape(image), ops.ints(0), ops.ints(2)), to=ir.DataType.DOUBLE)
+    if spec["resize"] == "stretch":
+        new = ops.value(ops.ints(spec["height"], spec["width"]))
+        factors = ops.Div(ops.Cast(new, to=ir.DataType.DOUBLE), size)
+    else:
+        long = ops.Div(np.float64(max(spec["scale"])), ops.ReduceMax(size, keepdims=1))
+        short = ops.Div(np.float64(min(spec["scale"])), ops.ReduceMin(size, keepdims=1))
+        factors = ops.Expand(ops.Min(long, short), ops.ints(2))
+        scaled = ops.Floor(ops.Add(ops.Mul(size, factors), np.float64(0.5)))
+        new = ops.Cast(scaled, to=ir.DataType.INT64)
+    if spec["alignment"] == "half_pixel":
+        factors = ops.Div(ops.Cast(new, to=ir.DataType.DOUBLE), size)
+    x = _resize(ops, image, size, new, factors, spec["alignment"])
+    x = ops.Unsqueeze(ops.Transpose(x, perm=[2, 0, 1]), ops.ints(0))
+    if spec["channels"] == "BGR":
+        x = ops.Gather(x, ops.ints(2, 1, 0), axis=1)
+    mean, std, fill = (
+        np.asarray(spec.get(key, 0), np.float32).reshape(1, -1, 1, 1)
+        for key in ("mean", "std", "fill")
+    )
+    x = ops.Div(ops.Sub(x, mean), std)
+    full = ops.ints(spec.get("height", 0), spec.get("width", 0))
+    if spec["resize"] == "letterbox":
+        empty = (fill - mean) / std + np.zeros((1, 3, 1, 1), np.float32)
+        x = _pad(ops, x, new, ops.value(full), empty)
+    elif spec["resize"] == "keep" or (full % spec["pad_divisor"]).any():
+        divisor = ops.ints(spec["pad_divisor"])
+        excess = ops.Mod(ops.Sub(divisor, ops.Mod(new, divisor)), divisor)
+        x = _pad(
+            ops, x, new, ops.Add(new, excess), np.full((1, 1, 1, 1), spec["pad_value"], np.float32)
+        )
+    if spec["resize"] != "keep":
+        divided = -(-full // spec["pad_divisor"]) * spec["pad_divisor"]
+        x = ops.Reshape(x, ops.ints(1, 3, *divided))  # which inference of shapes cannot find
+    turn = ops.ints(1, 0, 1, 0)
+    limits = ops.Cast(ops.Gather(new, turn), to=ir.DataType.FLOAT)
+    return x, limits, ops.Cast(ops.Gather(factors, turn), to=ir.DataType.FLOAT)
+
+
+def _resize(
+    ops: GraphBuilder, image: Value, size: Value, new: Value, factors: Value, alignment: str
+) -> Value:
+    """Bilinear interpolation as OpenCV's: (H, W, 3), uint8, to (h, w, 3), float of whole numbers.
+
+    'half_pixel' is ``cv2.resize`` with its roundings: weights in parts of 2048, a row's sums in
+    parts of 128, each row's share in quarters, all but the last rounded down. By exact arithmetic
+    every tenth value would be greater by one. 'asymmetric' is ``cv2.warpPerspective``, where black
+    lies beyond the image.
+    """
+    exact = alignment == "asymmetric"
+    places, weights = [], []
+    for axis in (0, 1):
+        number, last, factor = (
+            ops.Squeeze(ops.Slice(value, ops.ints(axis), ops.ints(axis + 1)), ops.ints(0))
+            for value in (new, ops.Sub(size, np.float64(1)), factors)
+        )
+        steps = ops.Cast(ops.Range(np.int64(0), number, np.int64(1)), to=ir.DataType.DOUBLE)
+        half = np.float64(0 if exact else 0.5)
+        place = ops.Sub(ops.Div(ops.Add(steps, half), factor), half)
+        before = ops.Floor(place)
+        after = ops.Add(before, np.float64(1))
+        weight = ops.Sub(place, before)
+        if not exact:
+            weight = ops.Div(ops.Round(ops.Mul(weight, np.float64(2048))), np.float64(2048))
+        inside = ops.Cast(ops.LessOrEqual(after, last), to=ir.DataType.DOUBLE)
+        shares = ops.Sub(np.float64(1), weight), ops.Mul(weight, inside) if exact else weight
+        shape = ops.ints(-1, *([1] * (2 - axis)))  # of rows (h, 1, 1), of columns (w, 1)
+        weights.append(
+            [ops.Reshape(ops.Cast(share, to=ir.DataType.FLOAT), shape) for share in shares]
+        )
+        places.append(
+            [
+                ops.Cast(ops.Min(ops.Max(index, np.float64(0)), last), to=ir.DataType.INT64)
+                for index in (before, after)
+            ]
+        )
+    rows = []
+    for row, share in zip(places[0], weights[0], strict=True):
+        of_row = ops.Gather(image, row, axis=0)
+        left, right = (
+            ops.Mul(ops.Cast(ops.Gather(of_row, column, axis=1), to=ir.DataType.FLOAT), weight)
+            for column, weight in zip(places[1], weights[1], strict=True)
+        )
+        of_row = ops.Add(left, right)
+        if exact:
+            rows.append(ops.Mul(of_row, share))
+        else:
+            of_row = ops.Floor(ops.Mul(of_row, np.float32(128)))
+            rows.append(ops.Floor(ops.Mul(ops.Mul(of_row, share), np.float32(1 / 32))))
+    total = ops.Add(*rows)
+    if exact:
+        return ops.Floor(ops.Add(total, np.float32(0.5)))
+    return ops.Floor(ops.Mul(ops.Add(total, np.float32(2)), np.float32(0.25)))
+
+
+def _pad(ops: GraphBuilder, x: Value, size: Value, full: Value, fill: np.ndarray) -> Value:
+    """An image (1, 3, *size) filled up to (1, 3, *full) on the right and below."""
+    pads = ops.Concat(ops.ints(0, 0, 0, 0, 0, 0), ops.Sub(full, size), axis=0)
+    zeros = ops.Pad(ops.Sub(x, fill), pads, np.float32(0))
+    return ops.Add(zeros, fill)
+
+
+def clip(ops: GraphBuilder, boxes: Value, limits: Value) -> Value:
+    """Boxes (…, 4) within 0 and ``limits``, (4,)."""
+    return ops.Max(ops.Min(boxes, limits), np.float32(0))
+
+
+def select(
+    ops: GraphBuilder, scores: Value, boxes: Value, *, nms_pre: int, score_threshold: float
+) -> Parts:
+    """The best pairs of box and class of one level.
+
+    Args:
+        ops: Where to.
+        scores: (n, classes).
+        boxes: (n, 4).
+        nms_pre: How many at most; 0 or less: all above the threshold.
+        score_threshold: Where ``nms_pre`` leaves all.
+
+    Returns:
+        Boxes (k, 4), scores (k,), labels (k,).
+    """
+    classes = ops.Slice(ops.Shape(scores), ops.ints(1), ops.ints(2))
+    flat = ops.Reshape(scores, ops.ints(-1))
+    if nms_pre > 0:
+        limit = ops.Min(ops.Size(flat), np.int64(nms_pre))
+        best, index = ops.TopK(flat, ops.Reshape(limit, ops.ints(1)), num_outputs=2)
+    else:
+        above = ops.NonZero(ops.Greater(flat, np.float32(score_threshold)))
+        index = ops.Reshape(above, ops.ints(-1))
+        best = ops.Gather(flat, index)
+    return ops.Gather(boxes, ops.Div(index, classes)), best, ops.Mod(index, classes)
+
+
+def concatenate(ops: GraphBuilder, levels: Sequence[Parts]) -> Parts:
+    """The parts of all levels, one behind another."""
+    parts = [ops.Concat(*values, axis=0) for values in zip(*levels, strict=True)]
+    return parts[0], parts[1], parts[2]
+
+
+def suppress(
+    ops: GraphBuilder,
+    parts: Parts,
+    *,
+    iou_threshold: float,
+    score_threshold: float,
+    max_boxes: int,
+    min_box_size: float,
+) -> Parts:
+    """Non-maximum suppression within each class, the highest score first.
+
+    Boxes of each class are moved to a place of their own, so that one run of the operator does for
+    all classes and its limit is that of all.
+
+    Args:
+        ops: Where to.
+        parts: Boxes (k, 4), scores (k,), labels (k,).
+        iou_threshold: Boxes that overlap a better one by more are dropped.
+        score_threshold: Boxes of scores up to this are dropped.
+        max_boxes: How many are kept.
+        min_box_size: Boxes as narrow or low as this, in pixels, are dropped; negative: none.
+
+    Returns:
+        The same of the boxes that are kept.
+    """
+    boxes, scores, labels = parts
+    ranked = scores
+    if min_box_size >= 0:
+        sides = ops.Sub(ops.columns(boxes, 2, 4), ops.columns(boxes, 0, 2))
+        smallest = ops.ReduceMin(sides, ops.ints(-1), keepdims=0)
+        ranked = ops.Where(ops.Greater(smallest, np.float32(min_box_size)), scores, np.float32(-1))
+    step = ops.Add(
+        ops.ReduceMax(ops.Concat(boxes, np.zeros((1, 4), np.float32), axis=0)), np.float32(1)
+    )
+    offsets = ops.Mul(ops.Cast(labels, to=ir.DataType.FLOAT), ops.Reshape(step, ops.ints(1)))
+    apart = ops.Add(boxes, ops.Unsqueeze(offsets, ops.ints(1)))
+    chosen = ops.NonMaxSuppression(
+        ops.Unsqueeze(apart, ops.ints(0)),
+        ops.Unsqueeze(ranked, ops.ints(0, 1)),
+        ops.ints(max_boxes),
+        np.asarray([iou_threshold], np.float32),
+        np.asarray([score_threshold], np.float32),
+    )  # (m, 3): image, class, box
+    kept = ops.Reshape(ops.columns(chosen, 2, 3), ops.ints(-1))
+    return ops.Gather(boxes, kept), ops.Gather(scores, kept), ops.Gather(labels, kept)
+
+
+def pool_rois(
+    ops: GraphBuilder,
+    maps: Sequence[Value],
+    rois: Value,
+    *,
+    strides: Sequence[int],
+    finest_scale: float,
+    output_size: int,
+    sampling_ratio: int,
+    aligned: bool,
+) -> tuple[Value, Value]:
+    """RoIAlign of every RoI on the map of its size (FPN, arXiv:1612.03144, eq. 1).
+
+    Args:
+        ops: Where to.
+        maps: (1, C, h_i, w_i) each.
+        rois: (n, 4) corners in pixels.
+        strides: Of the maps.
+        finest_scale: RoIs below twice this side read the first map.
+        output_size: P.
+        sampling_ratio: Samples along a bin's side; 0: as many as cells.
+        aligned: Cells' centres are at half a cell.
+
+    Returns:
+        (n, C, P, P), and the RoIs in the same order, the first map's first.
+    """
+    width, height = (
+        ops.Sub(ops.columns(rois, i + 2, i + 3), ops.columns(rois, i, i + 1)) for i in (0, 1)
+    )
+    scale = ops.Div(ops.Sqrt(ops.Mul(width, height)), np.float32(finest_scale))
+    octave = ops.Div(ops.Log(ops.Add(scale, np.float32(1e-6))), np.float32(np.log(2)))
+    level = ops.Reshape(ops.Floor(octave), ops.ints(-1))
+    level = ops.Min(ops.Max(level, np.float32(0)), np.float32(len(maps) - 1))
+    pooled, chosen = [], []
+    for i, (feature, stride) in enumerate(zip(maps, strides, strict=True)):
+        index = ops.NonZero(ops.Equal(level, np.float32(i)))
+        of_level = ops.Gather(rois, ops.Reshape(index, ops.ints(-1)))
+        image = ops.Expand(
+            np.asarray([0], np.int64), ops.Slice(ops.Shape(of_level), ops.ints(0), ops.ints(1))
+        )
+        pooled.append(
+            ops.RoiAlign(
+                feature,
+                of_level,
+                image,
+                output_height=output_size,
+                output_width=output_size,
+                sampling_ratio=sampling_ratio,
+                spatial_scale=1.0 / stride,
+                coordinate_transformation_mode="half_pixel" if aligned else "output_half_pixel",
+                mode="avg",
+            )
+        )
+        chosen.append(of_level)
+    return ops.Concat(*pooled, axis=0), ops.Concat(*chosen, axis=0)
+
+
+def absorb(graph: ir.Graph, other: ir.Graph, inputs: Sequence[Value], prefix: str) -> list[Value]:
+    """Move another graph into a graph and return its outputs there.
+
+    Args:
+        graph: Where to.
+        other: What is emptied.
+        inputs: What takes the place of its inputs.
+        prefix: Put before all its names.
+    """
+    outputs = list(other.outputs)
+    for own, given in zip(list(other.inputs), inputs, strict=True):
+        own.replace_all_uses_with(given)
+    for value in list(other.initializers.values()):
+        del other.initializers[value.name]
+        value.name = f"{prefix}/{value.name}"
+        graph.register_initializer(value)
+    for node in list(other):
+        other.remove(node)
+        node.name = f"{prefix}/{node.name}"
+        for value in node.outputs:
+            value.name = f"{prefix}/{value.name}"
+        graph.append(node)
+    return outputs

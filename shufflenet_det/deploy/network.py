@@ -1,0 +1,167 @@
+"""A detector of mmdet as plain modules that every exporter can trace."""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .runtime.decode import boxes_from_deltas, decode_level
+
+Level = dict[str, Any]
+
+
+class DenseNetwork(nn.Module):
+    """Backbone, neck and dense head, with the same boxes as the head's own ``predict``.
+
+    Attributes:
+        levels: What each level of the head regresses, for
+            :func:`~shufflenet_det.deploy.runtime.decode.decode_level`.
+        raw: Return the regressions, not boxes.
+        maps: Return the neck's maps, too.
+    """
+
+    def __init__(
+        self, detector: nn.Module, head: nn.Module, *, raw: bool = False, maps: bool = False
+    ) -> None:
+        """Take a detector apart.
+
+        Args:
+            detector: A detector of mmdet in evaluation mode.
+            head: Its dense head, or its RPN.
+            raw: Return the regressions, not boxes.
+            maps: Return the neck's maps, too.
+
+        Raises:
+            ValueError: The head is none that can be exported.
+        """
+        super().__init__()
+        self.backbone = detector.backbone
+        self.neck = detector.neck if getattr(detector, "with_neck", False) else None
+        self.head = head
+        self.raw = raw
+        self.maps = maps
+        self.levels = head_levels(head)
+        self.sigmoid = bool(getattr(head, "use_sigmoid_cls", True))
+        self.channels = int(head.cls_out_channels)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Compute scores and boxes.
+
+        Args:
+            x: A normalised image, (1, 3, H, W).
+
+        Returns:
+            Scores of every level, (n_i, classes); boxes or regressions of every level, (n_i, …);
+            then, if asked for, the neck's maps.
+        """
+        feats = self._feats(x)
+        outs = self.head(feats)
+        scores, boxes = [], []
+        for level, cls, regression in zip(self.levels, outs[0], outs[1], strict=True):
+            height, width = cls.shape[-2:]
+            cls = cls.float().permute(0, 2, 3, 1).reshape(-1, self.channels)
+            scores.append(cls.sigmoid() if self.sigmoid else cls.softmax(-1)[:, :-1])
+            size = 4 * level.get("bins", 1)
+            regression = regression.float().permute(0, 2, 3, 1).reshape(-1, size)
+            if not self.raw:
+                regression = decode_level(level, regression, height, width, torch)
+            boxes.append(regression)
+        return (*scores, *boxes, *(feats if self.maps else ()))
+
+    def head_maps(self, x: Tensor) -> list[Tensor]:
+        """The scores' map of every level, whose sizes are the levels'."""
+        return list(self.head(self._feats(x))[0])
+
+    def _feats(self, x: Tensor) -> tuple[Tensor, ...]:
+        feats = self.backbone(x)
+        return feats if self.neck is None else self.neck(feats)
+
+
+class RoINetwork(nn.Module):
+    """What a two-stage detector computes on every pooled RoI."""
+
+    def __init__(self, roi_head: nn.Module) -> None:
+        """Take an RoI head apart."""
+        super().__init__()
+        self.shared_head = roi_head.shared_head if roi_head.with_shared_head else None
+        self.head = roi_head.bbox_head
+        self.coder = coder_of(self.head.bbox_coder)
+        self.classes = int(self.head.num_classes)
+        self.regressions = 1 if self.head.reg_class_agnostic else self.classes
+
+    def forward(self, x: Tensor, rois: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute scores and boxes.
+
+        Args:
+            x: Pooled RoIs, (n, C, P, P).
+            rois: Their corners, (n, 4).
+
+        Returns:
+            Scores, (n, classes), and boxes, (n, classes, 4) or (n, 1, 4).
+        """
+        if self.shared_head is not None:
+            x = self.shared_head(x)
+        cls, deltas = self.head(x)
+        scores = cls.float().softmax(-1)[:, :-1]
+        deltas = deltas.float().reshape(-1, self.regressions, 4)
+        return scores, boxes_from_deltas(rois[:, None], deltas, self.coder, torch)
+
+
+def head_levels(head: nn.Module) -> list[Level]:
+    """What each level of a dense head regresses; ValueError if it is none that is known."""
+    from mmdet.models.dense_heads import AnchorHead, GFLHead
+    from mmdet.models.task_modules.coders import DeltaXYWHBBoxCoder
+
+    coder = getattr(head, "bbox_coder", None)
+    if isinstance(head, AnchorHead) and type(coder) is DeltaXYWHBBoxCoder:
+        generator = head.prior_generator
+        return [
+            {
+                "kind": "anchors",
+                "stride": [int(side) for side in stride],
+                "anchors": anchors.tolist(),
+                **coder_of(coder),
+            }
+            for stride, anchors in zip(generator.strides, generator.base_anchors, strict=True)
+        ]
+    if isinstance(head, GFLHead):
+        generator = head.prior_generator
+        offsets = _point_offsets(generator)
+        return [
+            {
+                "kind": "points",
+                "stride": [int(side) for side in stride],
+                "offset": offset,
+                "bins": int(head.reg_max) + 1,
+            }
+            for stride, offset in zip(generator.strides, offsets, strict=True)
+        ]
+    raise ValueError(
+        f"{type(head).__name__} cannot be exported: the heads that can are those of SSD, SSDLite, "
+        "RetinaNet, Faster R-CNN, Light-Head R-CNN and NanoDet"
+    )
+
+
+def _point_offsets(generator: Any) -> list[float]:
+    """Where the points of each level are in their cells, as a part of the stride."""
+    if not hasattr(generator, "base_anchors"):
+        return [float(generator.offset)] * len(generator.strides)
+    offsets = []
+    for (side, _), anchors in zip(generator.strides, generator.base_anchors, strict=True):
+        centres = (anchors[:, :2] + anchors[:, 2:]) / 2 / side
+        if len(centres) != 1 or centres[0, 0] != centres[0, 1]:
+            raise ValueError("a head of distances with several points in a cell cannot be exported")
+        offsets.append(float(centres[0, 0]))
+    return offsets
+
+
+def coder_of(coder: Any) -> dict[str, Any]:
+    """A box coder's numbers; ValueError if it clamps centres, which is YOLOF's alone."""
+    if coder.add_ctr_clamp:
+        raise ValueError("a bbox_coder with add_ctr_clamp=True cannot be exported")
+    return {
+        "means": list(coder.means),
+        "stds": list(coder.stds),
+        "clip": abs(math.log(16 / 1000)),
+    }
