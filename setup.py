@@ -1,7 +1,20 @@
-"""Adds ``shufflenet_det.pth`` to wheels and editable installs; all else is in pyproject.toml."""
+"""Ships ``configs/`` in the wheel, as ``shufflenet_det/configs``, and ``shufflenet_det.pth``."""
+
+import shutil
+from pathlib import Path
 
 import setuptools  # noqa: I001  # it is what provides distutils
 from distutils.command.install_data import install_data
+from setuptools.command.build_py import build_py
+
+
+class BuildWithConfigs(build_py):
+    def run(self):
+        super().run()
+        if not self.editable_mode:  # an editable install reads the checkout's
+            target = Path(self.build_lib, "shufflenet_det", "configs")
+            shutil.rmtree(target, ignore_errors=True)
+            shutil.copytree("configs", target, ignore=shutil.ignore_patterns("__pycache__"))
 
 
 class InstallBesidePackages(install_data):
@@ -21,5 +34,5 @@ class Distribution(setuptools.Distribution):
 setuptools.setup(
     distclass=Distribution,
     data_files=[("", ["shufflenet_det.pth"])],
-    cmdclass={"install_data": InstallBesidePackages},
+    cmdclass={"build_py": BuildWithConfigs, "install_data": InstallBesidePackages},
 )

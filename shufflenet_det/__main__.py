@@ -1,4 +1,4 @@
-"""``python -m shufflenet_det``: what is installed; with arguments the command ``shufflenet-det``."""
+"""``python -m shufflenet_det``: what is installed; with arguments: ``shufflenet-det``."""
 
 import sys
 

@@ -25,7 +25,7 @@ def install(module: ModuleType) -> None:
     """Extend torch's allow-list, keep the check on for URLs, and explain a refusal."""
     torch.serialization.add_safe_globals(_what_mmengine_writes())
     module.CheckpointLoader.register_scheme(prefixes="", loader=load_from_local, force=True)
-    module.load_url = partial(load_url, weights_only=True)
+    module.load_url = partial(load_url, weights_only=True)  # type: ignore[attr-defined]
 
 
 def load_from_local(filename: str, map_location: Any = None) -> Any:

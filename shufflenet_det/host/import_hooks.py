@@ -94,7 +94,9 @@ class _Ext:
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        return ModuleSpec(fullname, self, origin=__name__) if fullname == _EXT else None
+        if fullname != _EXT:
+            return None
+        return ModuleSpec(fullname, self, origin=__name__)  # type: ignore[arg-type]
 
     def create_module(self, spec: ModuleSpec) -> None:
         return None

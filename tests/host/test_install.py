@@ -64,7 +64,7 @@ def test_other_programs_need_no_import_of_ours(environment, tmp_path, root):
 
 
 def test_pythons_start_imports_nothing_and_bears_the_loss_of_the_package(environment, tmp_path):
-    kind, python, packages = environment
+    _, python, packages = environment
     code = "import sys; print({'shufflenet_det', 'importlib.util', 'torch'} & set(sys.modules))"
     run = {"cwd": tmp_path, "capture_output": True, "text": True}
     done = subprocess.run([python, "-c", code], **run)
