@@ -1,9 +1,10 @@
 """Ships ``configs/`` in the wheel, as ``shufflenet_det/configs``, and ``shufflenet_det.pth``."""
+# ruff: noqa: I001
 
 import shutil
 from pathlib import Path
 
-import setuptools  # noqa: I001  # it is what provides distutils
+import setuptools  # first: it is what provides distutils
 from distutils.command.install_data import install_data
 from setuptools.command.build_py import build_py
 
