@@ -243,7 +243,10 @@ def check_images(
         except FileNotFoundError:
             return "image files that are missing", str(path)
         except (OSError, SyntaxError, ValueError) as error:
-            return "image files that cannot be read", f"{path}: {str(error).removeprefix(f'{path}: ')}"
+            return (
+                "image files that cannot be read",
+                f"{path}: {str(error).removeprefix(f'{path}: ')}",
+            )
         stated = image["width"], image["height"]
         if actual == stated:
             return None
