@@ -13,7 +13,7 @@ from ..data import make_demo_classes
 from ..data.synthetic import CLASS_SIDE as SIDE
 from ..data.synthetic import SHAPES
 from ..host import amp as host_amp
-from ..runs import load_run_config
+from ..training import load_run_config
 from ..weights import needed_arguments, read_weights
 from .folders import require_image_folders
 
