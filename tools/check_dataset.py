@@ -1,4 +1,7 @@
 #!/usr/bin/env python
+import sys
+
 from shufflenet_det.cli import run_tool
 
-raise SystemExit(run_tool("check_dataset"))
+if __name__ == "__main__":
+    sys.exit(run_tool("check_dataset"))

@@ -13,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from ..data import check_papers_split
+    from shufflenet_det.data import check_papers_split
 
     for split, counted in check_papers_split(args.root).items():
         print(f"{split}: {counted.images:,} images, {counted.boxes:,} boxes")

@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from ..data import download_coco
+    from shufflenet_det.data import download_coco
 
     root = download_coco(args.out, only=args.only, keep_archives=args.keep_archives)
     print(f"COCO 2017 is in {root}.")

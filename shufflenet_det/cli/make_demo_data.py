@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from ..data import make_demo_dataset
+    from shufflenet_det.data import make_demo_dataset
 
     root = make_demo_dataset(
         args.out,
