@@ -1,11 +1,12 @@
 """What a detector returns: supervision's detections, which know their image. Imports no torch."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import supervision as sv
 
 from .sources import Array, ImageSource, read_image
@@ -28,16 +29,18 @@ class Detections(sv.Detections):
     ``class_id`` labels from 0 and ``data['class_name']`` their names; the best comes first.
     """
 
-    source = None  # the image itself, or the path from which it is read again
+    confidence: npt.NDArray[np.floating]
+    class_id: npt.NDArray[np.integer]
+    source: ImageSource | None = None  # the image, or the path from which it is read again
 
     @classmethod
     def of(
-        cls, detections: sv.Detections, classes: Sequence[str], source: ImageSource | None
+        cls, detections: Any, classes: Sequence[str], source: ImageSource | None
     ) -> "Detections":
         """Detections with the names of their classes and their image.
 
         Args:
-            detections: With ``class_id`` and ``confidence``.
+            detections: Of supervision, with ``class_id`` and ``confidence``.
             classes: Name of each class.
             source: The image or its path.
         """
@@ -119,12 +122,12 @@ def category_ids(classes: Sequence[str]) -> dict[str, int]:
     return {name: number for number, name in enumerate(classes)}
 
 
-def draw(image: Array, detections: sv.Detections) -> Array:
+def draw(image: Array, detections: Any) -> Array:
     """Draw detections on a copy of an image.
 
     Args:
         image: (H, W, 3), uint8, BGR.
-        detections: With ``confidence``, ``class_id`` and ``data['class_name']``.
+        detections: Of supervision, with ``confidence``, ``class_id`` and ``data['class_name']``.
 
     Returns:
         (H, W, 3), uint8, BGR.
@@ -171,9 +174,3 @@ def write_image(path: str | Path, image: Array) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content.tobytes())
 
-
-def counted(names: Iterable[str]) -> str:
-    """How often each name occurs, the most frequent first: ``person 3, dog 1``."""
-    from collections import Counter
-
-    return ", ".join(f"{name} {number}" for name, number in Counter(names).most_common())

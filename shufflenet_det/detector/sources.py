@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
-Array: TypeAlias = npt.NDArray[np.uint8]
+Array: TypeAlias = npt.NDArray[Any]  # (H, W, 3), uint8, BGR
 ImageSource: TypeAlias = str | Path | npt.NDArray[np.generic] | Image.Image
 
 IMAGE_SUFFIXES = frozenset(
@@ -100,7 +100,7 @@ class Video:
     def __init__(self, source: str | int) -> None:
         self.source = source
         is_file = isinstance(source, str)
-        if is_file and not Path(source).is_file():
+        if is_file and not Path(str(source)).is_file():
             raise FileNotFoundError(f"video {source!r} not found")
         self._capture = cv2.VideoCapture(source)
         opened, self._first = self._capture.read()
@@ -151,7 +151,7 @@ def _from_pil(source: Path | Image.Image, name: str) -> Array:
         raise ValueError(f"{name} is not an image that OpenCV or Pillow can read") from error
 
 
-def _from_array(array: npt.NDArray[np.generic], name: str) -> Array:
+def _from_array(array: npt.NDArray[Any], name: str) -> Array:
     if array.dtype == np.int32 and array.size and 0 <= array.min() <= array.max() < 1 << 16:
         array = array.astype(np.uint16)  # PIL's mode I
     if array.dtype == np.uint16:
