@@ -146,12 +146,13 @@ class _Results:
             found = self._detect(
                 image, int(path.stem) if path.stem.isdecimal() else path.name, path
             )
-            drawn = found.plot() if self.folder or self.show else None
+            self._bar.update(task, speed=self._speed())
+            if self.folder or self.show:
+                drawn = found.plot()
             if self.folder:
                 write_image(self.folder / names[path], drawn)
             if self.show and not self._shown(drawn, wait=0):
                 break
-            self._bar.update(task, speed=self._speed())
 
     def add_video(self, video: Any) -> None:
         import supervision as sv
@@ -172,12 +173,13 @@ class _Results:
             try:
                 for number, frame in enumerate(video):
                     found = self._detect(frame, number, Path(str(video.source)))
-                    drawn = found.plot() if part or self.show else None
+                    self._bar.update(task, advance=1, speed=self._speed())
+                    if part or self.show:
+                        drawn = found.plot()
                     if part:
                         sink.write_frame(drawn)
                     if self.show and not self._shown(drawn, wait=1):
                         break
-                    self._bar.update(task, advance=1, speed=self._speed())
             except KeyboardInterrupt:
                 if not camera:
                     raise

@@ -6,29 +6,27 @@ without it.
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, overload
 
 from .results import Detections
 from .sources import Array, ImageSource, Video, as_video, image_files, read_image
 
 if TYPE_CHECKING:
-    import supervision as sv
     from mmengine.config import Config
+    from PIL.Image import Image
 
 __all__ = ["Detections", "Detector", "Video", "as_video", "image_files", "read_image"]
 
 CHECKPOINT_SUFFIXES = (".pth", ".pt", ".ckpt", ".safetensors", ".pkl")
 EXPORTED_SUFFIXES = (".onnx", ".xml", ".param", ".tflite", ".pt2")
 
-Results: TypeAlias = "Detections | list[Detections] | Iterator[Detections]"
-
 
 class Model(Protocol):
-    """What a detector runs on."""
+    """What a detector runs on; it returns a ``supervision.Detections``."""
 
     classes: Sequence[str]
 
-    def __call__(self, image: Array) -> "sv.Detections":
+    def __call__(self, image: Array) -> Any:
         """All boxes of one BGR image, with ``confidence`` and ``class_id``."""
 
 
@@ -74,12 +72,30 @@ class Detector:
         self._model = _open(model, checkpoint, device, trust)
         self.classes = tuple(self._model.classes)
 
+    @overload
+    def __call__(
+        self, source: "Array | Image", *, score_threshold: float | None = None
+    ) -> Detections: ...
+
+    @overload
+    def __call__(
+        self, source: "list[ImageSource]", *, score_threshold: float | None = None
+    ) -> list[Detections]: ...
+
+    @overload
+    def __call__(
+        self, source: int, *, score_threshold: float | None = None
+    ) -> Iterator[Detections]: ...
+
+    @overload
+    def __call__(self, source: str | Path, *, score_threshold: float | None = None) -> Any: ...
+
     def __call__(
         self,
-        source: "ImageSource | int | Sequence[ImageSource]",
+        source: "ImageSource | int | list[ImageSource]",
         *,
         score_threshold: float | None = None,
-    ) -> Results:
+    ) -> Any:
         """Detect on whatever holds images.
 
         Args:

@@ -173,4 +173,3 @@ def write_image(path: str | Path, image: Array) -> None:
         )
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content.tobytes())
-

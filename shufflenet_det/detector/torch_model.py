@@ -6,7 +6,7 @@ without the data set that the first builds, and with a checkpoint that fits or i
 
 import copy
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +68,8 @@ class TorchModel:
         else:
             cfg = config if isinstance(config, Config) else Config.fromfile(config)
             _warn_of_differences(cfg, meta, name)
-        self.classes = _classes(cfg, meta)
-        self.model = _build(cfg.model, device or get_device())
+        self.classes: Sequence[str] = _classes(cfg, meta)
+        self.model: Any = _build(cfg.model, device or get_device())
         _load(self.model, state, name, cfg, meta)
         self._prepare = _pipeline(cfg)
 
@@ -141,7 +141,7 @@ def _classes(cfg: Config, meta: Mapping[str, Any]) -> tuple[str, ...]:
     return (names,) if isinstance(names, str) else tuple(map(str, names or ()))
 
 
-def _build(config: Mapping[str, Any], device: str) -> nn.Module:
+def _build(config: Any, device: str) -> nn.Module:
     from mmdet.registry import MODELS
 
     config = copy.deepcopy(config)
