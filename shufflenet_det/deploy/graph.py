@@ -70,19 +70,25 @@ def add_preprocessing(
         The network's input (1, 3, h, w), float; the resized image's width, height, width, height
         (4,), float; and the factors of the resize in the same order, (4,), float.
     """
-    size = ops.Cast(ops.Slice(ops.Shape(image), ops.ints(0), ops.ints(2)), to=ir.DataType.DOUBLE)
+    size = ops.Slice(ops.Shape(image), ops.ints(0), ops.ints(2))
     if spec["resize"] == "stretch":
         new = ops.value(ops.ints(spec["height"], spec["width"]))
-        factors = ops.Div(ops.Cast(new, to=ir.DataType.DOUBLE), size)
+        over, under = new, size
     else:
-        long = ops.Div(np.float64(max(spec["scale"])), ops.ReduceMax(size, keepdims=1))
-        short = ops.Div(np.float64(min(spec["scale"])), ops.ReduceMin(size, keepdims=1))
-        factors = ops.Expand(ops.Min(long, short), ops.ints(2))
-        scaled = ops.Floor(ops.Add(ops.Mul(size, factors), np.float64(0.5)))
-        new = ops.Cast(scaled, to=ir.DataType.INT64)
+        # Whole numbers throughout: mmcv rounds halves up, and OpenVINO computes in float32.
+        long, short = ops.ReduceMax(size, keepdims=1), ops.ReduceMin(size, keepdims=1)
+        most, least = (ops.ints(limit(spec["scale"])) for limit in (max, min))
+        by_long = ops.LessOrEqual(ops.Mul(most, short), ops.Mul(least, long))
+        over, under = ops.Where(by_long, most, least), ops.Where(by_long, long, short)
+        two = ops.ints(2)
+        doubled = ops.Add(ops.Mul(ops.Mul(size, over), two), under)
+        new = ops.Div(doubled, ops.Mul(under, two))
     if spec["alignment"] == "half_pixel":
-        factors = ops.Div(ops.Cast(new, to=ir.DataType.DOUBLE), size)
-    x = _resize(ops, image, size, new, factors, spec["alignment"])
+        over, under = new, size
+    over, under = (
+        ops.Cast(ops.Expand(n, ops.ints(2)), to=ir.DataType.FLOAT) for n in (over, under)
+    )
+    x = _resize(ops, image, size, new, (over, under), spec["alignment"])
     x = ops.Unsqueeze(ops.Transpose(x, perm=[2, 0, 1]), ops.ints(0))
     if spec["channels"] == "BGR":
         x = ops.Gather(x, ops.ints(2, 1, 0), axis=1)
@@ -106,13 +112,20 @@ def add_preprocessing(
         x = ops.Reshape(x, ops.ints(1, 3, *divided))  # which inference of shapes cannot find
     turn = ops.ints(1, 0, 1, 0)
     limits = ops.Cast(ops.Gather(new, turn), to=ir.DataType.FLOAT)
-    return x, limits, ops.Cast(ops.Gather(factors, turn), to=ir.DataType.FLOAT)
+    return x, limits, ops.Gather(ops.Div(over, under), turn)
 
 
 def _resize(
-    ops: GraphBuilder, image: Value, size: Value, new: Value, factors: Value, alignment: str
+    ops: GraphBuilder,
+    image: Value,
+    size: Value,
+    new: Value,
+    ratio: tuple[Value, Value],
+    alignment: str,
 ) -> Value:
     """Bilinear interpolation as OpenCV's: (H, W, 3), uint8, to (h, w, 3), float of whole numbers.
+
+    ``ratio`` is over and under of the factors of rows and columns.
 
     'half_pixel' is ``cv2.resize`` with its roundings: weights in parts of 2048, a row's sums in
     parts of 128, each row's share in quarters, all but the last rounded down. By exact arithmetic
@@ -121,28 +134,27 @@ def _resize(
     """
     exact = alignment == "asymmetric"
     places, weights = [], []
+    last = ops.Cast(ops.Sub(size, ops.ints(1)), to=ir.DataType.FLOAT)
     for axis in (0, 1):
-        number, last, factor = (
+        number, end, over, under = (
             ops.Squeeze(ops.Slice(value, ops.ints(axis), ops.ints(axis + 1)), ops.ints(0))
-            for value in (new, ops.Sub(size, np.float64(1)), factors)
+            for value in (new, last, *ratio)
         )
-        steps = ops.Cast(ops.Range(np.int64(0), number, np.int64(1)), to=ir.DataType.DOUBLE)
-        half = np.float64(0 if exact else 0.5)
-        place = ops.Sub(ops.Div(ops.Add(steps, half), factor), half)
+        steps = ops.Cast(ops.Range(np.int64(0), number, np.int64(1)), to=ir.DataType.FLOAT)
+        half = np.float32(0 if exact else 0.5)
+        place = ops.Sub(ops.Div(ops.Mul(ops.Add(steps, half), under), over), half)
         before = ops.Floor(place)
-        after = ops.Add(before, np.float64(1))
+        after = ops.Add(before, np.float32(1))
         weight = ops.Sub(place, before)
         if not exact:
-            weight = ops.Div(ops.Round(ops.Mul(weight, np.float64(2048))), np.float64(2048))
-        inside = ops.Cast(ops.LessOrEqual(after, last), to=ir.DataType.DOUBLE)
-        shares = ops.Sub(np.float64(1), weight), ops.Mul(weight, inside) if exact else weight
+            weight = ops.Mul(ops.Round(ops.Mul(weight, np.float32(2048))), np.float32(1 / 2048))
+        inside = ops.Cast(ops.LessOrEqual(after, end), to=ir.DataType.FLOAT)
+        shares = ops.Sub(np.float32(1), weight), ops.Mul(weight, inside) if exact else weight
         shape = ops.ints(-1, *([1] * (2 - axis)))  # of rows (h, 1, 1), of columns (w, 1)
-        weights.append(
-            [ops.Reshape(ops.Cast(share, to=ir.DataType.FLOAT), shape) for share in shares]
-        )
+        weights.append([ops.Reshape(share, shape) for share in shares])
         places.append(
             [
-                ops.Cast(ops.Min(ops.Max(index, np.float64(0)), last), to=ir.DataType.INT64)
+                ops.Cast(ops.Min(ops.Max(index, np.float32(0)), end), to=ir.DataType.INT64)
                 for index in (before, after)
             ]
         )
@@ -161,7 +173,7 @@ def _resize(
             rows.append(ops.Floor(ops.Mul(ops.Mul(of_row, share), np.float32(1 / 32))))
     total = ops.Add(*rows)
     if exact:
-        return ops.Floor(ops.Add(total, np.float32(0.5)))
+        return ops.Round(total)
     return ops.Floor(ops.Mul(ops.Add(total, np.float32(2)), np.float32(0.25)))
 
 

@@ -1,6 +1,7 @@
 """The same network in less time: what only inference can do."""
 
 import copy
+from itertools import pairwise
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -17,7 +18,7 @@ def fold_norms(model: nn.Module) -> nn.Module:
     for parent in model.modules():
         names = [name for name, _ in parent.named_children()]
         if isinstance(parent, nn.Sequential):
-            pairs = list(zip(names, names[1:], strict=False))
+            pairs = list(pairwise(names))
         elif type(parent).__name__ == "ConvModule" and parent.with_norm:
             if tuple(parent.order[:2]) != ("conv", "norm"):
                 continue

@@ -71,6 +71,7 @@ class TorchModel:
         self.classes: Sequence[str] = _classes(cfg, meta)
         self.model: Any = _build(cfg.model, device or get_device())
         _load(self.model, state, name, cfg, meta)
+        self.cfg = cfg
         self._prepare = _pipeline(cfg)
 
     @torch.inference_mode()
