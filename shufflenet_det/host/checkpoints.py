@@ -22,9 +22,22 @@ from mmengine.utils.dl_utils import load_url
 _STATISTICS = ("min", "max", "current", "mean")
 
 
+class _Inert:
+    """Stands for a class that a file names and that is not looked at."""
+
+
+# NanoDet's published files have Lightning's class, not an instance, as a key beside the weights;
+# torchvision's training program keeps its arguments.
+INERT: list[Any] = [
+    (_Inert, "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint"),
+    (_Inert, "lightning.pytorch.callbacks.model_checkpoint.ModelCheckpoint"),
+    (_Inert, "argparse.Namespace"),
+]
+
+
 def install() -> None:
     """Extend torch's allow-list, keep the check on for URLs, and explain a refusal."""
-    torch.serialization.add_safe_globals(_what_mmengine_writes())
+    torch.serialization.add_safe_globals([*_what_mmengine_writes(), *INERT])
     CheckpointLoader.register_scheme(prefixes="", loader=load_from_local, force=True)
     mmengine_checkpoint.load_url = partial(load_url, weights_only=True)
 
@@ -37,15 +50,18 @@ def load_from_local(filename: str, map_location: Any = None) -> Any:
         map_location: As in ``torch.load``.
 
     Returns:
-        What the file holds.
+        What the file holds; of a safetensors file its tensors as ``state_dict``.
 
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: The file names code outside the allow-list, or is no whole checkpoint.
+        ImportError: It is a safetensors file and that package is missing.
     """
     path = Path(filename).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f"checkpoint {filename!r} not found")
+    if path.suffix == ".safetensors":
+        return {"state_dict": _read_safetensors(path)}
     try:
         return torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
@@ -56,6 +72,22 @@ def load_from_local(filename: str, map_location: Any = None) -> Any:
     except (EOFError, OSError, RuntimeError) as error:
         raise ValueError(
             f"{filename!r} was not opened: it is truncated or no checkpoint ({_reason(error)})"
+        ) from error
+
+
+def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+    except ImportError as error:
+        raise ImportError(
+            f"reading {str(path)!r} needs the package safetensors: pip install safetensors"
+        ) from error
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(
+            f"{str(path)!r} was not opened: it is truncated or no safetensors file ({error})"
         ) from error
 
 
