@@ -22,7 +22,10 @@ model = dict(
     train_cfg=dict(aux_head=None),
     init_cfg=dict(type='Pretrained', checkpoint=pretrained) if pretrained else None)
 train_dataloader = dict(
-    batch_size=batch_size, num_workers=2, dataset=dict(ann_file='train.json', **data))
+    batch_size=batch_size,
+    num_workers=2,
+    drop_last=False,
+    dataset=dict(ann_file='train.json', **data))
 val_dataloader = dict(num_workers=2, dataset=dict(ann_file='val.json', **data))
 test_dataloader = val_dataloader
 val_evaluator = dict(ann_file=data_root + 'val.json')

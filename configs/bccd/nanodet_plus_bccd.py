@@ -5,7 +5,7 @@ _base_ = '../own_dataset.py'
 # ---- frequently changed ---------------------------------------------------------------------
 data_root = 'data/bccd/'
 max_epochs = 24
-input_size = 320
+scale = (320, 320)
 # ---------------------------------------------------------------------------------------------
 
 data = dict(data_root=data_root, metainfo=dict(classes=('RBC', 'WBC', 'Platelets')))
@@ -13,7 +13,7 @@ model = dict(bbox_head=dict(num_classes=3))
 for _loader in (_base_.train_dataloader, _base_.val_dataloader, _base_.test_dataloader):
     for _step in _loader.dataset.pipeline:
         if 'scale' in _step:
-            _step.scale = (input_size, input_size)
+            _step.scale = scale
 del _loader, _step
 train_dataloader = dict(dataset=dict(ann_file='annotations/instances_train.json', **data))
 val_dataloader = dict(dataset=dict(ann_file='annotations/instances_val.json', **data))

@@ -12,7 +12,7 @@ batch_size = 96  # images a GPU
 num_workers = 8
 lr = 1e-3  # for 96 images a step; --auto-scale-lr fits it to other batches
 max_epochs = 300
-input_size = 416
+scale = (416, 416)
 # ---------------------------------------------------------------------------------------------
 
 model = dict(
@@ -43,13 +43,13 @@ model = dict(
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True),
-    dict(type='shufflenet_det.RandomWarp', scale=(input_size, input_size)),
+    dict(type='shufflenet_det.RandomWarp', scale=scale),
     dict(type='shufflenet_det.RandomColor'),
     dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape'))
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='shufflenet_det.WarpResize', scale=(input_size, input_size), keep_ratio=False),
+    dict(type='shufflenet_det.WarpResize', scale=scale, keep_ratio=False),
     dict(type='LoadAnnotations', with_bbox=True),
     dict(
         type='PackDetInputs',

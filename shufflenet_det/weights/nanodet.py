@@ -7,7 +7,7 @@ Their tensors are called ``backbone.*``, ``fpn.*``, ``head.*`` and, for training
 import logging
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import torch
 from mmengine.logging import print_log
@@ -32,6 +32,11 @@ _RENAMES = (
 _UNREAD = re.compile(r"\.project$|^bbox_head\.(gfl_reg|reg_convs)\.")
 _AUX = ("aux_neck.", "aux_head.")
 _STATISTICS = {"running_mean": 0.0, "running_var": 1.0}
+
+
+def is_nanodet(names: Iterable[str]) -> bool:
+    """Whether these are the names of a NanoDet's tensors, by NanoDet's names or this package's."""
+    return any(name.endswith(_ANCHOR) for name in names)
 
 
 def renamed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -119,9 +124,17 @@ def load_pretrained_detector(detector: nn.Module, checkpoint: str) -> None:
         checkpoint: As for :func:`~shufflenet_det.weights.files.open_checkpoint`.
 
     Raises:
+        ConnectionError: The file has to be downloaded and cannot be.
         ValueError: The file is of another network; another number of classes is none.
     """
-    tensors = open_checkpoint(checkpoint).tensors
+    try:
+        tensors = open_checkpoint(checkpoint).tensors
+    except ConnectionError as error:
+        raise ConnectionError(
+            f"could not download {checkpoint!r}. Get the file where there is a network and give "
+            "its path: --cfg-options model.init_cfg.checkpoint=PATH; or train from random weights: "
+            "--cfg-options model.init_cfg=None"
+        ) from error
     try:
         state = fit_detector_state(detector, tensors, new_classes=True)
     except ValueError as error:
