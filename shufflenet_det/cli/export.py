@@ -18,11 +18,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--half", action="store_true", help="weights of float16")
     parser.add_argument(
-        "--int8",
-        metavar="FOLDER",
-        help="8-bit integers, by 100 images or more like those that the detector will see",
-    )
-    parser.add_argument(
         "--verify",
         metavar="DATASET",
         help="compare with PyTorch on a COCO annotation file or a folder laid out as COCO",
@@ -43,7 +38,6 @@ def run(args: argparse.Namespace) -> None:
         args.out,
         nms=args.nms == "inside",
         half=args.half,
-        int8_images=args.int8,
         trust=args.trust,
     )
     print(f"written: {args.out}")

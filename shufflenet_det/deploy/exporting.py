@@ -26,7 +26,6 @@ def export(
     *,
     nms: bool = True,
     half: bool = False,
-    int8_images: str | Path | None = None,
     trust: bool = False,
 ) -> TorchModel:
     """Write a detector as one file that needs none of this package.
@@ -39,8 +38,6 @@ def export(
             ``.tflite``.
         nms: Whether ``.onnx`` and ``.xml`` remove overlapping boxes themselves.
         half: Weights of float16.
-        int8_images: A folder of at least 100 images like those that the detector will see; weights
-            and maps become 8-bit integers, whose ranges these images give.
         trust: Execute the config that a checkpoint carries.
 
     Returns:
@@ -57,8 +54,6 @@ def export(
     write = _writer(out)
     if not nms and out.suffix not in (".onnx", ".xml"):
         raise ValueError(f"{out.name}: only .onnx and .xml have NMS inside; leave --nms out")
-    if int8_images is not None and (half or out.suffix not in (".onnx", ".xml")):
-        raise ValueError("--int8 goes with .onnx and .xml, and without --half")
     if isinstance(model, TorchModel):
         detector = model
     elif checkpoint is None:
@@ -66,7 +61,7 @@ def export(
     else:
         detector = TorchModel(model, checkpoint, device="cpu", trust=trust)
     spec = describe(detector.cfg, detector.model, list(detector.classes))
-    options = {"nms": nms, "half": half, "int8_images": int8_images}
+    options = {"nms": nms, "half": half}
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
         write(fold_norms(detector.model), spec, Path(folder) / out.name, options)
@@ -107,16 +102,16 @@ def _write_onnx(model: nn.Module, spec: Spec, path: Path, options: dict[str, Any
     from .onnx_model import build
 
     proto = build(model, spec, nms=options["nms"], half=options["half"])
-    if options["int8_images"] is not None:
-        from .quantization import quantize
-
-        proto = quantize(proto, options["int8_images"])
     onnx.save(proto, str(path))
 
 
 def _write_openvino(model: nn.Module, spec: Spec, path: Path, options: dict[str, Any]) -> None:
     import openvino
 
+    if spec["input"]["resize"] == "warp":
+        raise ValueError(
+            f"{path.name}: OpenVINO gives other boxes for NanoDet's graph; export it as .onnx"
+        )
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.onnx"
         # Half precision is OpenVINO's own: it stores float16 and computes in what is fastest.

@@ -5,7 +5,7 @@ Nodes are added to the graph that torch has exported, all of them standard opera
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx_ir as ir
@@ -56,9 +56,23 @@ class GraphBuilder:
         return self.Slice(x, self.ints(start), self.ints(stop), self.ints(-1))
 
 
-def add_preprocessing(
-    ops: GraphBuilder, image: Value, spec: dict[str, Any]
-) -> tuple[Value, Value, Value]:
+class Frame(NamedTuple):
+    """Where an image lies in the network's input: four values each, x, y, x, y.
+
+    Attributes:
+        limits: Width and height within which boxes are clipped.
+        offset: Of the image's corner; None: 0.
+        ratio: Pixels of the input per pixel of the image.
+        size: Width and height of the image itself.
+    """
+
+    limits: Value
+    offset: Value | None
+    ratio: Value
+    size: Value
+
+
+def add_preprocessing(ops: GraphBuilder, image: Value, spec: dict[str, Any]) -> tuple[Value, Frame]:
     """Resize, normalise and pad as the model was tested.
 
     Args:
@@ -67,52 +81,60 @@ def add_preprocessing(
         spec: ``input`` of the metadata, see :mod:`shufflenet_det.deploy.spec`.
 
     Returns:
-        The network's input (1, 3, h, w), float; the resized image's width, height, width, height
-        (4,), float; and the factors of the resize in the same order, (4,), float.
+        The network's input (1, 3, h, w), float, and where the image lies in it.
     """
+    fixed = spec["resize"] != "keep"
     size = ops.Slice(ops.Shape(image), ops.ints(0), ops.ints(2))
-    if spec["resize"] == "stretch":
-        new = ops.value(ops.ints(spec["height"], spec["width"]))
-        over, under = new, size
-    else:
+    full = ops.ints(spec.get("height", 0), spec.get("width", 0))
+    new, over, under = ops.value(full), ops.value(full), size
+    if not fixed or spec.get("keep_ratio"):
         # Whole numbers throughout: mmcv rounds halves up, and OpenVINO computes in float32.
         long, short = ops.ReduceMax(size, keepdims=1), ops.ReduceMin(size, keepdims=1)
-        most, least = (ops.ints(limit(spec["scale"])) for limit in (max, min))
-        by_long = ops.LessOrEqual(ops.Mul(most, short), ops.Mul(least, long))
+        if fixed:
+            (most, least), (long, short) = full, (_at(ops, size, 0), _at(ops, size, 1))
+        else:
+            most, least = max(spec["scale"]), min(spec["scale"])
+        most, least = ops.ints(most), ops.ints(least)
+        by_long = ops.LessOrEqual(ops.Mul(short, most), ops.Mul(long, least))
         over, under = ops.Where(by_long, most, least), ops.Where(by_long, long, short)
-        two = ops.ints(2)
-        doubled = ops.Add(ops.Mul(ops.Mul(size, over), two), under)
-        new = ops.Div(doubled, ops.Mul(under, two))
-    if spec["alignment"] == "half_pixel":
-        over, under = new, size
-    over, under = (
-        ops.Cast(ops.Expand(n, ops.ints(2)), to=ir.DataType.FLOAT) for n in (over, under)
+    offset = None
+    if not fixed:
+        doubled = ops.Add(ops.Mul(ops.Mul(size, over), ops.ints(2)), under)
+        new = over = ops.Div(doubled, ops.Mul(under, ops.ints(2)))
+        under = size
+    over, under, own = (
+        ops.Cast(ops.Expand(value, ops.ints(2)), to=ir.DataType.FLOAT)
+        for value in (over, under, size)
     )
-    x = _resize(ops, image, size, new, (over, under), spec["alignment"])
+    ratio = ops.Div(over, under)
+    if spec.get("keep_ratio"):
+        offset = ops.Mul(ops.Sub(full.astype(np.float32), ops.Mul(own, ratio)), np.float32(0.5))
+    x = _resize(ops, image, size, new, (over, under), offset, warp=spec["resize"] == "warp")
     x = ops.Unsqueeze(ops.Transpose(x, perm=[2, 0, 1]), ops.ints(0))
     if spec["channels"] == "BGR":
         x = ops.Gather(x, ops.ints(2, 1, 0), axis=1)
-    mean, std, fill = (
-        np.asarray(spec.get(key, 0), np.float32).reshape(1, -1, 1, 1)
-        for key in ("mean", "std", "fill")
-    )
+    mean, std = (np.asarray(spec[key], np.float32).reshape(1, 3, 1, 1) for key in ("mean", "std"))
     x = ops.Div(ops.Sub(x, mean), std)
-    full = ops.ints(spec.get("height", 0), spec.get("width", 0))
-    if spec["resize"] == "letterbox":
-        empty = (fill - mean) / std + np.zeros((1, 3, 1, 1), np.float32)
-        x = _pad(ops, x, new, ops.value(full), empty)
-    elif spec["resize"] == "keep" or (full % spec["pad_divisor"]).any():
-        divisor = ops.ints(spec["pad_divisor"])
-        excess = ops.Mod(ops.Sub(divisor, ops.Mod(new, divisor)), divisor)
-        x = _pad(
-            ops, x, new, ops.Add(new, excess), np.full((1, 1, 1, 1), spec["pad_value"], np.float32)
-        )
-    if spec["resize"] != "keep":
-        divided = -(-full // spec["pad_divisor"]) * spec["pad_divisor"]
-        x = ops.Reshape(x, ops.ints(1, 3, *divided))  # which inference of shapes cannot find
-    turn = ops.ints(1, 0, 1, 0)
-    limits = ops.Cast(ops.Gather(new, turn), to=ir.DataType.FLOAT)
-    return x, limits, ops.Gather(ops.Div(over, under), turn)
+    divisor = spec["pad_divisor"]
+    if not fixed or (full % divisor).any():
+        over_full = ops.Mod(new, ops.ints(divisor))
+        excess = ops.Mod(ops.Sub(ops.ints(divisor), over_full), ops.ints(divisor))
+        pads = ops.Concat(ops.ints(0, 0, 0, 0, 0, 0), excess, axis=0)
+        x = ops.Pad(x, pads, np.float32(spec["pad_value"]))
+    if fixed:  # which inference of shapes cannot always find
+        x = ops.Reshape(x, ops.ints(1, 3, *(-(-full // divisor) * divisor)))
+
+    def turned(value: Value) -> Value:
+        return ops.Cast(ops.Gather(value, ops.ints(1, 0, 1, 0)), to=ir.DataType.FLOAT)
+
+    return x, Frame(
+        turned(new), None if offset is None else turned(offset), turned(ratio), turned(own)
+    )
+
+
+def _at(ops: GraphBuilder, vector: Value, index: int) -> Value:
+    """One element of a vector, as a vector."""
+    return ops.Slice(vector, ops.ints(index), ops.ints(index + 1))
 
 
 def _resize(
@@ -121,72 +143,83 @@ def _resize(
     size: Value,
     new: Value,
     ratio: tuple[Value, Value],
-    alignment: str,
+    offset: Value | None,
+    *,
+    warp: bool,
 ) -> Value:
     """Bilinear interpolation as OpenCV's: (H, W, 3), uint8, to (h, w, 3), float of whole numbers.
 
-    ``ratio`` is over and under of the factors of rows and columns.
+    A warp is ``cv2.warpPerspective``, where black lies beyond the image. Otherwise it is
+    ``cv2.resize`` with its roundings: weights in parts of 2048, a row's sums in parts of 128, each
+    row's share in quarters, all but the last rounded down. By exact arithmetic every tenth value
+    would be greater by one.
 
-    'half_pixel' is ``cv2.resize`` with its roundings: weights in parts of 2048, a row's sums in
-    parts of 128, each row's share in quarters, all but the last rounded down. By exact arithmetic
-    every tenth value would be greater by one. 'asymmetric' is ``cv2.warpPerspective``, where black
-    lies beyond the image.
+    Args:
+        ops: Where to.
+        image: (H, W, 3).
+        size: H, W.
+        new: h, w.
+        ratio: Numerators and denominators of the factors of rows and columns.
+        offset: Of the image's corner in the result, rows and columns; None: 0.
+        warp: Which of the two.
     """
-    exact = alignment == "asymmetric"
-    places, weights = [], []
+    indices, weights = [], []
     last = ops.Cast(ops.Sub(size, ops.ints(1)), to=ir.DataType.FLOAT)
     for axis in (0, 1):
         number, end, over, under = (
-            ops.Squeeze(ops.Slice(value, ops.ints(axis), ops.ints(axis + 1)), ops.ints(0))
-            for value in (new, last, *ratio)
+            ops.Squeeze(_at(ops, value, axis), ops.ints(0)) for value in (new, last, *ratio)
         )
         steps = ops.Cast(ops.Range(np.int64(0), number, np.int64(1)), to=ir.DataType.FLOAT)
-        half = np.float32(0 if exact else 0.5)
+        if offset is not None:
+            steps = ops.Sub(steps, _at(ops, offset, axis))
+        half = np.float32(0 if warp else 0.5)
         place = ops.Sub(ops.Div(ops.Mul(ops.Add(steps, half), under), over), half)
         before = ops.Floor(place)
         after = ops.Add(before, np.float32(1))
         weight = ops.Sub(place, before)
-        if not exact:
+        if not warp:
             weight = ops.Mul(ops.Round(ops.Mul(weight, np.float32(2048))), np.float32(1 / 2048))
-        inside = ops.Cast(ops.LessOrEqual(after, end), to=ir.DataType.FLOAT)
-        shares = ops.Sub(np.float32(1), weight), ops.Mul(weight, inside) if exact else weight
+        shares = [ops.Sub(np.float32(1), weight), weight]
+        places = [ops.Min(ops.Max(value, np.float32(0)), end) for value in (before, after)]
+        if warp:
+            inside = [
+                ops.Cast(ops.Equal(*pair), to=ir.DataType.FLOAT)
+                for pair in zip(places, (before, after), strict=True)
+            ]
+            shares = [ops.Mul(*pair) for pair in zip(shares, inside, strict=True)]
         shape = ops.ints(-1, *([1] * (2 - axis)))  # of rows (h, 1, 1), of columns (w, 1)
         weights.append([ops.Reshape(share, shape) for share in shares])
-        places.append(
-            [
-                ops.Cast(ops.Min(ops.Max(index, np.float32(0)), end), to=ir.DataType.INT64)
-                for index in (before, after)
-            ]
-        )
+        indices.append([ops.Cast(value, to=ir.DataType.INT64) for value in places])
     rows = []
-    for row, share in zip(places[0], weights[0], strict=True):
+    for row, share in zip(indices[0], weights[0], strict=True):
         of_row = ops.Gather(image, row, axis=0)
         left, right = (
             ops.Mul(ops.Cast(ops.Gather(of_row, column, axis=1), to=ir.DataType.FLOAT), weight)
-            for column, weight in zip(places[1], weights[1], strict=True)
+            for column, weight in zip(indices[1], weights[1], strict=True)
         )
         of_row = ops.Add(left, right)
-        if exact:
+        if warp:
             rows.append(ops.Mul(of_row, share))
         else:
             of_row = ops.Floor(ops.Mul(of_row, np.float32(128)))
             rows.append(ops.Floor(ops.Mul(ops.Mul(of_row, share), np.float32(1 / 32))))
     total = ops.Add(*rows)
-    if exact:
+    if warp:
         return ops.Round(total)
     return ops.Floor(ops.Mul(ops.Add(total, np.float32(2)), np.float32(0.25)))
-
-
-def _pad(ops: GraphBuilder, x: Value, size: Value, full: Value, fill: np.ndarray) -> Value:
-    """An image (1, 3, *size) filled up to (1, 3, *full) on the right and below."""
-    pads = ops.Concat(ops.ints(0, 0, 0, 0, 0, 0), ops.Sub(full, size), axis=0)
-    zeros = ops.Pad(ops.Sub(x, fill), pads, np.float32(0))
-    return ops.Add(zeros, fill)
 
 
 def clip(ops: GraphBuilder, boxes: Value, limits: Value) -> Value:
     """Boxes (…, 4) within 0 and ``limits``, (4,)."""
     return ops.Max(ops.Min(boxes, limits), np.float32(0))
+
+
+def to_image(ops: GraphBuilder, boxes: Value, frame: Frame) -> Value:
+    """Boxes of the network's input in pixels of the image."""
+    boxes = clip(ops, boxes, frame.limits)
+    if frame.offset is not None:
+        boxes = ops.Sub(boxes, frame.offset)
+    return clip(ops, ops.Div(boxes, frame.ratio), frame.size)
 
 
 def select(

@@ -48,7 +48,7 @@ def build(model: nn.Module, spec: Spec, *, nms: bool = True, half: bool = False)
     graph = exported.graph
     ops = GraphBuilder(graph, "image")
     image = ir.val("image", dtype=ir.DataType.UINT8, shape=ir.Shape(["height", "width", 3]))
-    x, limits, ratio = parts.add_preprocessing(ops, image, spec["input"])
+    x, frame = parts.add_preprocessing(ops, image, spec["input"])
     if half:
         x = ops.Cast(x, to=ir.DataType.FLOAT16)
     (network_input,) = list(graph.inputs)
@@ -56,13 +56,10 @@ def build(model: nn.Module, spec: Spec, *, nms: bool = True, half: bool = False)
     outs = list(graph.outputs)
     ops = GraphBuilder(graph, "boxes")
     scores, boxes, maps = outs[:count], outs[count : 2 * count], outs[2 * count :]
-    boxes = [parts.clip(ops, of_level, limits) for of_level in boxes]
     if two_stage:
-        results = _second_stage(
-            model, graph, ops, spec, (scores, boxes, maps), limits, ratio, nms, half
-        )
+        results = _second_stage(model, graph, ops, spec, (scores, boxes, maps), frame, nms, half)
     else:
-        results = _single_stage(ops, spec, scores, boxes, ratio, nms)
+        results = _single_stage(ops, spec, scores, boxes, frame, nms)
     graph.inputs.clear()
     graph.inputs.append(image)
     graph.outputs.clear()
@@ -87,9 +84,14 @@ def build(model: nn.Module, spec: Spec, *, nms: bool = True, half: bool = False)
 
 
 def _single_stage(
-    ops: GraphBuilder, spec: Spec, scores: list[Value], boxes: list[Value], ratio: Value, nms: bool
+    ops: GraphBuilder,
+    spec: Spec,
+    scores: list[Value],
+    boxes: list[Value],
+    frame: parts.Frame,
+    nms: bool,
 ) -> tuple[Value, ...]:
-    boxes = [ops.Div(of_level, ratio) for of_level in boxes]
+    boxes = [parts.to_image(ops, of_level, frame) for of_level in boxes]
     if not nms:
         return ops.Concat(*boxes, axis=0), ops.Concat(*scores, axis=0)
     threshold = spec["score_threshold"]
@@ -106,15 +108,17 @@ def _second_stage(
     ops: GraphBuilder,
     spec: Spec,
     dense: tuple[list[Value], list[Value], list[Value]],
-    limits: Value,
-    ratio: Value,
+    frame: parts.Frame,
     nms: bool,
     half: bool,
 ) -> tuple[Value, ...]:
     rpn = suppression(model.test_cfg.rpn)
     levels = []
-    for i, pair in enumerate(zip(*dense[:2], strict=True)):
-        boxes, scores, label = parts.select(ops, *pair, nms_pre=rpn["nms_pre"], score_threshold=-1)
+    for i, (of_level, boxes) in enumerate(zip(*dense[:2], strict=True)):
+        boxes = parts.clip(ops, boxes, frame.limits)
+        boxes, scores, label = parts.select(
+            ops, of_level, boxes, nms_pre=rpn["nms_pre"], score_threshold=-1
+        )
         levels.append((boxes, scores, ops.Add(label, np.int64(i))))  # NMS within each level
     rpn["score_threshold"] = -0.5
     rois, _, _ = _suppress(ops, parts.concatenate(ops, levels), rpn)
@@ -137,7 +141,7 @@ def _second_stage(
     if half:
         pooled = ops.Cast(pooled, to=ir.DataType.FLOAT16)
     scores, boxes = parts.absorb(graph, second.graph, (pooled, rois), "rois")
-    boxes = ops.Div(parts.clip(ops, boxes, limits), ratio)  # (n, classes or 1, 4)
+    boxes = parts.to_image(ops, boxes, frame)  # (n, classes or 1, 4)
     classes = len(spec["classes"])
     flat_scores = ops.Reshape(scores, ops.ints(-1))
     boxes = ops.Expand(boxes, ops.ints(1, classes, 1))
@@ -181,7 +185,7 @@ def _roi_layers(extractor: nn.Module) -> Any:
 
 def _export_dense(network: DenseNetwork, spec: Spec, half: bool) -> ir.Model:
     made = spec["input"]
-    fixed = made["resize"] == "stretch"
+    fixed = made["resize"] != "keep"
     if fixed:
         divisor = made["pad_divisor"]
         size = tuple(-(-made[side] // divisor) * divisor for side in ("height", "width"))

@@ -4,11 +4,11 @@ The dict that :func:`describe` returns stands as JSON in the metadata of every e
 a file beside it, and is all that the runtime knows:
 
 - ``classes``: names, in the order of the labels;
-- ``input``: ``resize`` 'stretch' to ``height`` x ``width``, 'keep' the ratio within ``scale`` (long
-  side, short side), or 'letterbox', which keeps it and fills up to ``height`` x ``width`` with
-  ``fill`` on the right and below; ``alignment`` of the resize in ONNX's terms, 'half_pixel' or
-  'asymmetric'; ``channels`` that the network reads, 'RGB' or 'BGR'; ``mean`` and ``std`` in that
-  order, of 0 to 255; ``pad_divisor`` and ``pad_value`` (after normalisation);
+- ``input``: ``resize`` 'stretch' to ``height`` x ``width``; 'keep' the ratio within ``scale`` (long
+  side, short side); or 'warp' to ``height`` x ``width``, pixel (0, 0) upon pixel (0, 0), with
+  ``keep_ratio`` in the middle of black. ``channels`` that the network reads, 'RGB' or 'BGR';
+  ``mean`` and ``std`` in that order, of 0 to 255; ``pad_divisor`` and ``pad_value`` (after
+  normalisation);
 - ``nms_pre``, ``score_threshold``, ``iou_threshold``, ``max_boxes``, ``min_box_size``;
 - ``versions`` of what made the file.
 """
@@ -24,8 +24,6 @@ from ..version import __version__
 Spec = dict[str, Any]
 # Transforms that do not change an image that is given.
 _IDLE = ("LoadImageFromFile", "LoadAnnotations", "PackDetInputs")
-# Transforms that resize, and what they lay upon each other: edges of images, or first pixels.
-_ALIGNMENTS = {"Resize": "half_pixel", "CornerResize": "asymmetric"}
 _ALL = 100_000  # a limit of boxes as high as this is none
 
 
@@ -78,23 +76,18 @@ def _input(cfg: Config) -> Spec:
     resize: Spec = {}
     for transform in dataset.pipeline:
         name = transform["type"].split(".")[-1]
-        if name in _ALIGNMENTS and not resize and "scale" in transform:
+        if name in ("Resize", "WarpResize") and not resize and "scale" in transform:
             width, height = (int(side) for side in transform["scale"])
-            resize = {"alignment": _ALIGNMENTS[name]}
-            if transform.get("keep_ratio"):
-                resize |= {"resize": "keep", "scale": [max(width, height), min(width, height)]}
-            else:
-                resize |= {"resize": "stretch", "height": height, "width": width}
-        elif name == "Pad" and resize.get("resize") == "keep" and transform.get("size"):
-            width, height = (int(side) for side in transform["size"])
-            fill = transform.get("pad_val", 0)
-            fill = fill.get("img", 0) if isinstance(fill, dict) else fill
-            fill = [float(fill)] * 3 if isinstance(fill, int | float) else list(fill)
-            resize |= {"resize": "letterbox", "height": height, "width": width, "fill": fill}
+            keep_ratio = bool(transform.get("keep_ratio"))
+            resize = {"resize": "stretch", "height": height, "width": width}
+            if name == "WarpResize":
+                resize |= {"resize": "warp", "keep_ratio": keep_ratio}
+            elif keep_ratio:
+                resize = {"resize": "keep", "scale": [max(width, height), min(width, height)]}
         elif name not in _IDLE:
             raise ValueError(
                 f"the test pipeline of {cfg.filename} has {name}: a model can be exported whose "
-                "images pass through one Resize with a scale, and a Pad to a size at most"
+                "images pass through one Resize or WarpResize with a scale and nothing else"
             )
     if not resize:
         raise ValueError(f"the test pipeline of {cfg.filename} has no Resize with a scale")

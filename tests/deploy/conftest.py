@@ -1,5 +1,6 @@
 """Small detectors of every kind, with weights under which many boxes are found."""
 
+import logging
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,14 @@ def save_lively(cfg, path):
         torch_model.model = model
         torch_model(photographs()[0])
     torch.save({"state_dict": model.state_dict(), "meta": meta}, path)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def quick_logging():
+    """torch describes every step of an export where somebody listens, as pytest does."""
+    logging.disable(logging.DEBUG)
+    yield
+    logging.disable(logging.NOTSET)
 
 
 @pytest.fixture(scope="session")

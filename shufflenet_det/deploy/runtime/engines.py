@@ -66,7 +66,10 @@ def open_engine(path: Path, runtime: str | None, threads: int | None) -> tuple[E
             f"{str(path)!r} has no metadata of shufflenet_det: export it with "
             "`shufflenet-det export`"
         )
-    return engine, json.loads(text)
+    spec = json.loads(text)
+    if name == "openvino" and spec["input"]["resize"] == "warp":
+        raise ValueError(f"{path.name}: OpenVINO gives other boxes for NanoDet; use onnxruntime")
+    return engine, spec
 
 
 def _onnxruntime(module: Any, path: Path, threads: int | None) -> tuple[Engine, str | None]:
@@ -111,12 +114,15 @@ def _ncnn(module: Any, path: Path, threads: int | None) -> tuple[Engine, str | N
         raise ValueError(f"ncnn cannot read {str(path)!r}")
 
     def run(image: np.ndarray) -> list[np.ndarray]:
-        x, limits, ratio = preprocess(image, spec["input"])
+        x, factors, offset = preprocess(image, spec["input"])
         extractor = net.create_extractor()
         # The array has to outlive the Mat, which does not own it: hence the copy.
         extractor.input("in0", module.Mat(x).clone())
         outs = [np.array(extractor.extract(f"out{i}")[1]) for i in range(2)]
-        return list(_decode(outs, spec["levels"], limits, ratio))
+        boxes = _decode(outs[1], spec["levels"])
+        boxes = np.clip(boxes, 0, [spec["input"]["width"], spec["input"]["height"]] * 2)
+        boxes = (boxes - np.tile(offset, 2)) / np.tile(factors, 2)
+        return [np.clip(boxes, 0, image.shape[1::-1] * 2).astype(np.float32), outs[0]]
 
     return run, text
 
@@ -129,45 +135,34 @@ def preprocess(image: np.ndarray, spec: Spec) -> tuple[np.ndarray, np.ndarray, n
         spec: ``input`` of the metadata.
 
     Returns:
-        (3, height, width), float32; the resized image's width, height, width, height; and the
-        factors of the resize in the same order.
+        (3, height, width), float32; factors of the resize, x and y; and where the image's corner
+        lies, x and y.
     """
-    size = np.array(image.shape[1::-1])  # width, height
-    full = np.array([spec["width"], spec["height"]])
+    size, full = np.array(image.shape[1::-1]), np.array([spec["width"], spec["height"]])
     factors = full / size
-    if spec["resize"] == "letterbox":
-        factors[:] = min(max(spec["scale"]) / size.max(), min(spec["scale"]) / size.min())
-    new = (size * factors + 0.5).astype(int)
-    if spec["alignment"] == "asymmetric":
-        x = cv2.warpPerspective(image, np.diag([*factors, 1]), new.tolist())
+    if spec.get("keep_ratio"):
+        factors[:] = factors.min()
+    offset = (full - factors * size) / 2
+    if spec["resize"] == "warp":
+        matrix = np.array([[factors[0], 0, offset[0]], [0, factors[1], offset[1]], [0, 0, 1]])
+        x = cv2.warpPerspective(image, matrix, full.tolist())
     else:
-        x = cv2.resize(image, new.tolist(), interpolation=cv2.INTER_LINEAR)
-        factors = new / size
+        x = cv2.resize(image, full.tolist(), interpolation=cv2.INTER_LINEAR)
     if spec["channels"] == "BGR":
         x = x[..., ::-1]
-    if spec["resize"] == "letterbox":
-        filled = np.empty((spec["height"], spec["width"], 3), np.uint8)
-        filled[:] = spec["fill"]
-        filled[: new[1], : new[0]] = x
-        x = filled
     x = (x - np.array(spec["mean"], np.float32)) / np.array(spec["std"], np.float32)
-    x = np.ascontiguousarray(x.transpose(2, 0, 1), np.float32)
-    return x, np.tile(new, 2).astype(np.float32), np.tile(factors, 2).astype(np.float32)
+    return np.ascontiguousarray(x.transpose(2, 0, 1), np.float32), factors, offset
 
 
-def _decode(
-    outs: list[np.ndarray], levels: list[Spec], limits: np.ndarray, ratio: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Boxes (n, 4) in pixels of the image, and scores (n, classes)."""
-    scores, regressions = outs
+def _decode(regressions: np.ndarray, levels: list[Spec]) -> np.ndarray:
+    """Boxes of all levels, (n, 4), in pixels of the network's input."""
     boxes, start = [], 0
     for level in levels:
         height, width = level["height"], level["width"]
         stop = start + height * width * len(level.get("anchors", "1"))
         boxes.append(decode_level(level, regressions[start:stop], height, width, np))
         start = stop
-    found = np.clip(np.concatenate(boxes), 0, limits) / ratio
-    return found.astype(np.float32), scores
+    return np.concatenate(boxes)
 
 
 # Of each runtime what opens a file, its package, and the files it reads.

@@ -1,0 +1,8 @@
+"""Write a detector as one file for a device: shufflenet-det export."""
+
+import sys
+
+from shufflenet_det.cli import run_tool
+
+if __name__ == "__main__":
+    sys.exit(run_tool("export"))
