@@ -1,5 +1,6 @@
 """From a labelled folder to a config: what ``shufflenet-det train --data FOLDER`` trains."""
 
+import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -54,8 +55,8 @@ def config_for_folder(folder: str | Path, work_dir: str | Path, model: str, seed
         write(source, folder, out)
         counts = (f"{len(content['images'])} in {part}" for part, content in parts.items())
         _say([f"{folder}: {source.format}, images: {', '.join(counts)}", *source.notes])
-    images = (out / "train.json").read_text().count('"file_name"')
-    epochs = min(max(IMAGES_SEEN // images, EPOCHS[0]), EPOCHS[1])
+    images = len(json.loads((out / "train.json").read_text())["images"])
+    epochs = min(max(IMAGES_SEEN // max(images, 1), EPOCHS[0]), EPOCHS[1])
     values = {
         "_base_": str(base.resolve()),
         "data_root": f"{out.resolve()}/",
