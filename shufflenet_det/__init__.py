@@ -4,12 +4,10 @@ Importing the package makes mmdet usable where it is not (:mod:`shufflenet_det.h
 the backbones and the parts of detectors that mmdet lacks in ``mmdet.registry.MODELS``.
 """
 
-from . import host, weights
+from . import host
 from .backbones import MobileNetV1, ShuffleNetV1, ShuffleNetV2, Xception
-from .backbones.base import LevelBackbone
 from .version import __version__
 
-LevelBackbone.pretrained_loader = staticmethod(weights.load_pretrained)
 if host.apply():
     from mmdet.registry import MODELS
 
