@@ -16,7 +16,7 @@ def main() -> None:
     parser.add_argument("--device", help="cpu, cuda:0, …; what there is by default")
     args = parser.parse_args()
 
-    from shufflenet_det.runs import draw
+    from shufflenet_det.training import draw
 
     draw(
         load_config(args, splits=()),

@@ -1,5 +1,5 @@
 # RetinaNet on ShuffleNetV2 1.0x from random weights; data and schedule as in the base.
-# Measured with this file: mAP 27.6 on test by a shorter recipe (docs/bccd.md).
+# Measured with this file: see docs/bccd.md.
 _base_ = './faster_rcnn_shufflenet_bccd.py'
 from mmengine.config import Config
 

@@ -1,6 +1,6 @@
 # SSDLite-320 on ShuffleNetV2 1.0x from random weights, on BCCD (blood cells: 205 images to train
 # on, 87 to choose on, 72 to test on; https://github.com/Shenggan/BCCD_Dataset as COCO json).
-# Measured with this file: mAP 46.4 on test (README.md).
+# Measured with this file: see docs/bccd.md.
 _base_ = '../ssdlite320_shufflenet_coco.py'
 
 # ---- frequently changed ---------------------------------------------------------------------

@@ -1,6 +1,6 @@
 # ShuffleNetV1 1.0x, 3 groups, in ssdlite320_shufflenet_bccd.py. Without its shuffle (V1's Table 3):
 # --cfg-options model.backbone.shuffle=none
-# Measured with this file: mAP 40.4 on test by a shorter recipe (docs/bccd.md).
+# Measured with this file: see docs/bccd.md.
 _base_ = './ssdlite320_shufflenet_bccd.py'
 
 model = dict(

@@ -1,5 +1,5 @@
 # ShuffleNetV2 2.0x in ssdlite320_shufflenet_bccd.py.
-# Measured with this file: mAP 39.1 on test by a shorter recipe (docs/bccd.md).
+# Measured with this file: see docs/bccd.md.
 _base_ = './ssdlite320_shufflenet_bccd.py'
 
 model = dict(

@@ -1,6 +1,6 @@
 # Light-Head R-CNN (configs/paper_v2) on ShuffleNetV2 1.0x from random weights, trained and tested on
 # 32 photographs of COCO; data and schedule as in the base.
-# Measured with this file: mAP 73.1 on the images that it learnt (docs/overfit.md).
+# Measured with this file: see docs/overfit.md.
 _base_ = './faster_rcnn_shufflenet_overfit.py'
 from mmengine.config import Config
 

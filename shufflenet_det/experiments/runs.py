@@ -255,10 +255,10 @@ def load_row(
 
     Raises:
         RuntimeError, FileNotFoundError, ValueError: As
-            :func:`~shufflenet_det.runs.load_run_config`.
+            :func:`~shufflenet_det.training.load_run_config`.
         OSError, ValueError: ``weights`` cannot be opened.
     """
-    from ..runs import load_run_config
+    from ..training import load_run_config
     from ..weights.files import open_checkpoint
     from ..weights.recognition import recognise
 
@@ -346,7 +346,7 @@ def run_row(
     Raises:
         CannotRunError: Another process is running this row, or it was begun from other weights.
     """
-    from ..runs import test, train
+    from ..training import test, train
 
     home = Path(cfg.work_dir)
     test_cfg = copy.deepcopy(cfg)

@@ -10,7 +10,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from ..host import amp as host_amp
-from ..runs import load_run_config
+from ..training import load_run_config
 from ..weights import needed_arguments, read_weights
 from .demo import SHAPES, SIDE, make_demo_classes
 from .folders import require_image_folders

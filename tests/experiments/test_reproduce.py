@@ -356,7 +356,7 @@ def test_an_interrupted_program_says_how_to_go_on(tool, tmp_path, monkeypatch, c
 
 @pytest.mark.parametrize("gpus, batch", [(1, 16), (4, 4), (16, 1)])
 def test_a_step_has_16_images_on_any_number_of_gpus(demo_data, tmp_path, gpus, batch, monkeypatch):
-    monkeypatch.setattr("shufflenet_det.runs.distributed.prepare", lambda cfg: None)
+    monkeypatch.setattr("shufflenet_det.training.configs.distributed.prepare", lambda cfg: None)
     cfg = runs.load_row(C4, gpus=gpus, data_root=str(demo_data), demo=False, work_dir=str(tmp_path))
     assert cfg.train_dataloader.batch_size * gpus == 16
     assert cfg.train_dataloader.batch_size == batch
@@ -610,11 +610,11 @@ def test_a_row_itself_gives_its_figure_and_is_not_trained_twice(real, tmp_path, 
     assert sorted(p.name for p in home.glob("iter_*.pth")) == ["iter_1.pth", "iter_2.pth"]
     # Killed between training and test: only tested again, and told as it was trained.
     path.unlink()
-    monkeypatch.setattr("shufflenet_det.runs.train", None)
+    monkeypatch.setattr("shufflenet_det.training.train", None)
     again = real("weights.pth", command="typed later")
     assert (again.metrics, again.trainings) == (found.metrics, found.trainings)
     # Finished: not even tested.
-    monkeypatch.setattr("shufflenet_det.runs.test", None)
+    monkeypatch.setattr("shufflenet_det.training.test", None)
     assert real() == again
     # It was begun from other weights: neither of the two is what the figure would be of.
     path.unlink()

@@ -108,6 +108,56 @@ def test_modulated_deform_conv_gradient(geometry, with_bias):
     assert gradcheck(lambda *args: ops.modulated_deform_conv2d(*args, *geometry), inputs)
 
 
+@pytest.mark.parametrize("modulated", [True, False])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_sample_without_a_place_is_zero(value, modulated):
+    """Equal to one that lies far outside, gradients included."""
+    x, offset, mask, weight, _ = make_inputs(GEOMETRIES[2])
+    results = []
+    for place in (value, 1e4):
+        moved = offset.detach().clone()
+        moved[0, ::3, 1::2] = place
+        inputs = [x, moved.requires_grad_(), weight]
+        if modulated:
+            output = ops.modulated_deform_conv2d(x, moved, mask, weight, None, *GEOMETRIES[2])
+        else:
+            output = ops.deform_conv2d(*inputs, *GEOMETRIES[2])
+        results.append((output, torch.autograd.grad(output.square().sum(), inputs)))
+    assert results[0][0].any()
+    torch.testing.assert_close(*results)
+
+
+def test_offsets_larger_than_the_output():
+    """v2 reads the first numbers of each image as if their shape were the output's."""
+    layer = ops.ModulatedDeformConv2d(4, 6, 3, padding=1).double()
+    x = torch.rand(2, 4, 8, 10, dtype=torch.float64, requires_grad=True)
+    larger = [
+        torch.rand(2, taps, 16, 20, dtype=torch.float64, requires_grad=True) for taps in (18, 9)
+    ]
+    exact = [t.flatten(1)[:, : t.size(1) * 80].reshape(2, -1, 8, 10) for t in larger]
+    results = []
+    for offset, mask in (larger, exact):
+        output = layer(x, offset, mask)
+        grads = torch.autograd.grad(
+            output.square().sum(), [x, *larger, *layer.parameters()], retain_graph=True
+        )
+        results.append((output, grads))
+    torch.testing.assert_close(*results)
+    with pytest.raises(RuntimeError, match="offset output dims"):
+        ops.deform_conv2d(x, larger[0], layer.weight, 1, 1)
+    with pytest.raises(RuntimeError, match="offset output dims"):
+        layer(x, exact[0][..., 1:], exact[1])
+
+
+def test_mmdet_dyhead_trains():
+    from mmdet.models.necks import DyHead
+
+    neck = DyHead(16, 16, num_blocks=1)
+    levels = [torch.rand(1, 16, size, size, requires_grad=True) for size in (16, 8, 4)]
+    sum(level.square().mean() for level in neck(levels)).backward()
+    assert all(level.grad.isfinite().all() and level.grad.any() for level in levels)
+
+
 def test_without_offsets_it_is_a_convolution():
     layer = ops.DeformConv2dPack(4, 6, 3, stride=2, padding=1)
     x = torch.randn(2, 4, 9, 9)

@@ -133,6 +133,99 @@ def test_roi_align_max_in_parts(feature, rois, monkeypatch):
     assert torch.equal(ops.roi_align(feature, rois, 2, 1.0, 2, "max"), expected)
 
 
+def test_roi_pool_in_parts(feature, rois, monkeypatch):
+    expected = ops.roi_pool(feature, rois, (3, 2), 0.5)
+    module = importlib.import_module("shufflenet_det.host.ops.roi_pool")
+    monkeypatch.setattr(module, "_VALUES_AT_ONCE", 40)
+    assert torch.equal(ops.roi_pool(feature, rois, (3, 2), 0.5), expected)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("pool", [*POOLS, ops.RoIAlign(2, sampling_ratio=2), ops.DeformRoIPool(2)])
+@pytest.mark.parametrize("image", [-1, 2, 1e6, math.nan])
+def test_an_image_that_is_not_in_the_batch(feature, pool, image, device):
+    rois = torch.tensor([[0, 0, 0, 4, 4], [image, 0, 0, 4, 4]], device=device).double()
+    with pytest.raises(IndexError, match="images 0 to 1"):
+        pool(feature.to(device), rois)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 3e38])
+@pytest.mark.parametrize("pool", [*POOLS, ops.RoIAlign(2, sampling_ratio=2), ops.DeformRoIPool(2)])
+def test_a_roi_with_a_coordinate_that_is_no_number(feature, rois, pool, value, dtype):
+    """It is 0 and passes no gradient; its neighbours are as without it."""
+    feature = feature.to(dtype).requires_grad_()
+    broken = rois[:1].repeat(4, 1)
+    broken[range(4), range(1, 5)] = value
+    output = pool(feature, torch.cat([rois, broken]).to(dtype))
+    alone = pool(feature, rois.to(dtype))
+    assert not output[len(rois) :].any()
+    torch.testing.assert_close(output[: len(rois)], alone)
+    grads = [torch.autograd.grad(o.sum(), feature)[0] for o in (output, alone)]
+    torch.testing.assert_close(*grads)
+
+
+@pytest.mark.parametrize("size", [1e6, 1e9, 1e15])
+@pytest.mark.parametrize("mode", ["avg", "max"])
+def test_a_huge_roi_is_cut_far_beyond_the_map(feature, mode, size):
+    """It has one sample a cell; 256 cells and more beyond the map it ends."""
+    pool = ops.RoIAlign(1, pool_mode=mode)
+    cut = pool(feature, torch.tensor([[0, -256.0, -256, 268, 268]]).double())
+    huge = pool(feature, torch.tensor([[0, -size, -size, size, size]]).double())
+    torch.testing.assert_close(huge, cut)
+    assert huge.any()
+
+
+def test_a_map_without_cells():
+    with pytest.raises(ValueError, match="without cells"):
+        ops.RoIAlign(2)(torch.rand(1, 3, 0, 8), torch.tensor([[0, 0.0, 0, 4, 4]]))
+
+
+def loop_deform_roi_pool(feature, roi, offset, bins, scale, ratio, gamma):
+    """One RoI's bins, each moved by its offset in parts of the RoI over gamma."""
+    image, *corners = roi.tolist()
+    x1, y1, x2, y2 = (c * scale - 0.5 for c in corners)
+    output = torch.zeros(feature.size(1), *bins, dtype=torch.float64)
+    for channel, row, column in torch.cartesian_prod(*map(torch.arange, output.shape)).tolist():
+        right, down = (gamma * part for part in offset[:, row, column].tolist())
+        right, down = right * (x2 - x1), down * (y2 - y1)
+        values = [
+            bilinear(feature[int(image), channel], y + down, x + right)
+            for y in samples(y1, y2 - y1, bins[0], row, ratio)
+            for x in samples(x1, x2 - x1, bins[1], column, ratio)
+        ]
+        output[channel, row, column] = sum(values) / len(values)
+    return output
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("ratio, scale", [(0, 1.0), (0, 0.5), (2, 0.25)])
+def test_deform_roi_pool(feature, rois, ratio, scale, device, monkeypatch):
+    module = importlib.import_module("shufflenet_det.host.ops.deform_roi_pool")
+    monkeypatch.setattr(module, "_SAMPLES_AT_ONCE", 100)
+    offset = torch.randn(len(rois), 2, 2, 3, generator=torch.Generator().manual_seed(0)).double()
+    pool = ops.DeformRoIPool((2, 3), scale, ratio, gamma=0.3)
+    expected = [
+        loop_deform_roi_pool(feature, roi, shift, (2, 3), scale, ratio, 0.3)
+        for roi, shift in zip(rois, offset, strict=True)
+    ]
+    result = pool(feature.to(device), rois.to(device), offset.to(device))
+    torch.testing.assert_close(result.cpu(), torch.stack(expected))
+
+
+def test_deform_roi_pool_without_offsets_is_roi_align(feature, rois):
+    expected = ops.roi_align(feature, rois, 2, 0.7, 0, "avg", True)
+    torch.testing.assert_close(ops.DeformRoIPool(2, 0.7)(feature, rois), expected)
+
+
+@pytest.mark.parametrize("ratio", [0, 2])
+def test_deform_roi_pool_gradient(feature, rois, ratio):
+    feature = feature[:, :1].clone().requires_grad_()
+    offset = torch.full((5, 2, 2, 3), 0.123, dtype=torch.float64, requires_grad=True)
+    pool = ops.DeformRoIPool((2, 3), 0.7, ratio)
+    assert gradcheck(lambda x, shift: pool(x, rois[:5], shift), (feature, offset))
+
+
 @pytest.mark.parametrize("mode", ["avg", "max"])
 def test_roi_align_of_a_roi_without_size(feature, mode):
     feature.requires_grad_()

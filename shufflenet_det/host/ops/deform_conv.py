@@ -2,11 +2,13 @@
 (https://arxiv.org/abs/1811.11168).
 
 torchvision's kernels choose by themselves how many images to take at once, so ``im2col_step``
-changes nothing.
+changes nothing. A sample whose offset is NaN is 0, as in mmcv, and passes no gradient.
 
 Shapes, in all functions here: input ``(N, C_in, H, W)``, weight ``(C_out, C_in / groups, kH, kW)``,
 offset ``(N, deformable_groups · kH · kW · 2, H_out, W_out)`` with y before x, mask
-``(N, deformable_groups · kH · kW, H_out, W_out)``, output ``(N, C_out, H_out, W_out)``.
+``(N, deformable_groups · kH · kW, H_out, W_out)``, output ``(N, C_out, H_out, W_out)``. Offset and
+mask of v2 may be larger maps than the output, as mmdet's DyHead gives them: like mmcv's kernel,
+which knows the output's shape alone, the first numbers of each image are read as if they had it.
 """
 
 import weakref
@@ -16,6 +18,9 @@ import torch
 from torch import Tensor
 
 from shufflenet_det.host.ops.kernel import compute_dtype, kernel
+
+# Outside of every feature map, and exact in half precision.
+_OUTSIDE = 2.0**15
 
 
 class _Geometry(NamedTuple):
@@ -155,6 +160,7 @@ def modulated_deform_conv_forward(
     geometry = _Geometry(
         stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, group, deformable_group
     )
+    offset, mask = (_shaped(tensor, output.shape) for tensor in (offset, mask))
     output.copy_(_forward(input, weight, offset, mask, bias if with_bias else None, geometry))
 
 
@@ -189,13 +195,25 @@ def modulated_deform_conv_backward(
     geometry = _Geometry(
         stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, group, deformable_group
     )
+    offset, mask = (_shaped(tensor, grad_output.shape) for tensor in (offset, mask))
     grads = _backward(grad_output, input, weight, offset, mask, geometry)
     grad_input += grads.input
     grad_weight += grads.weight
     if with_bias:
         grad_bias += grads.bias
-    grad_offset.copy_(grads.offset)
-    grad_mask.copy_(grads.mask)
+    for written, grad in ((grad_offset, grads.offset), (grad_mask, grads.mask)):
+        flat = written.new_zeros(written.shape).flatten(1)
+        flat[:, : grad[0].numel()] = grad.flatten(1)
+        written.copy_(flat.view(written.shape))
+
+
+def _shaped(tensor: Tensor, output: torch.Size) -> Tensor:
+    """Offset or mask as the kernel reads it: ``(N, C, H_out, W_out)``, from a map at least that."""
+    size = output[2:]
+    count = tensor.size(1) * size.numel()
+    if tensor.shape[2:] == size or tensor[0].numel() < count:  # the kernel refuses the latter
+        return tensor
+    return tensor.flatten(1)[:, :count].view(len(tensor), -1, *size)
 
 
 def _forward(
@@ -211,7 +229,7 @@ def _forward(
         compute_dtype(input, cuda_half=True),
         input,
         weight,
-        offset,
+        _numbers(offset),
         input.new_zeros(len(input), 1) if mask is None else mask,
         input.new_zeros(len(weight)) if bias is None else bias,
         *geometry,
@@ -228,6 +246,7 @@ def _backward(
     geometry: _Geometry,
 ) -> _Gradients:
     dtype = compute_dtype(input, cuda_half=True)
+    offset = _numbers(offset)
     grads = _Gradients(
         *kernel(
             "_deform_conv2d_backward",
@@ -244,6 +263,11 @@ def _backward(
     )
     inside = _inside(offset.to(dtype), weight.shape[2:], geometry)
     return grads._replace(offset=grads.offset * inside)
+
+
+def _numbers(offset: Tensor) -> Tensor:
+    """Offsets without NaN, at which torchvision's kernel reads other memory, and infinity."""
+    return offset.nan_to_num(nan=-_OUTSIDE, posinf=_OUTSIDE, neginf=-_OUTSIDE)
 
 
 def _inside(offset: Tensor, kernel_size: torch.Size, geometry: _Geometry) -> Tensor:

@@ -1,5 +1,6 @@
 """How the ops call torchvision's compiled kernels."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -34,3 +35,17 @@ def kernel(name: str, dtype: torch.dtype, *args: Any) -> Any:
     )
     with torch.no_grad(), torch.autocast(args[0].device.type, enabled=False):
         return getattr(torch.ops.torchvision, name)(*args)
+
+
+def gradients(
+    function: Callable[..., Tensor], inputs: Sequence[Tensor], grad_output: Tensor
+) -> tuple[Tensor, ...]:
+    """Gradients of ``function(*inputs)`` by each of ``inputs``, computed in ``compute_dtype``.
+
+    For ops that are written in PyTorch, whose backward functions mmcv calls apart.
+    """
+    dtype = compute_dtype(grad_output)
+    leaves = [tensor.detach().to(dtype).requires_grad_() for tensor in inputs]
+    with torch.enable_grad(), torch.autocast(grad_output.device.type, enabled=False):
+        output = function(*leaves)
+        return torch.autograd.grad(output, leaves, grad_output.to(dtype), materialize_grads=True)

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from shufflenet_det.host.ops.kernel import compute_dtype, kernel
+from shufflenet_det.host.ops.rois import readable_rois
 
 _MAX, _AVG = 0, 1
 # Samples held at once by max pooling; bounds its memory to a few hundred MiB.
@@ -41,9 +42,15 @@ def roi_align_forward(
         aligned: shifts the RoI by half a cell and lets it be smaller than one.
 
     A bin without samples is 0 in both modes, where mmcv's maximum over nothing is -10000 on the
-    CPU and -3.4e38 on CUDA.
+    CPU and -3.4e38 on CUDA. A RoI with NaN or infinity is 0, and with a ``sampling_ratio`` of 0 a
+    box is cut that reaches far beyond the map (:mod:`shufflenet_det.host.ops.rois`); mmcv reads
+    other memory for the one and takes all of it for the other.
+
+    Raises:
+        IndexError: a RoI names an image that is not in the batch.
     """
     shape = aligned_height, aligned_width
+    rois = readable_rois(rois, input.shape, spatial_scale, cut=sampling_ratio <= 0)
     if pool_mode == _MAX:
         _max_forward(
             input, rois, output, argmax_y, argmax_x, shape, spatial_scale, sampling_ratio, aligned
@@ -68,6 +75,7 @@ def roi_align_backward(
     aligned: bool,
 ) -> None:
     """Adds the gradient of :func:`roi_align_forward` to ``grad_input``, ``(N, C, H, W)``."""
+    rois = readable_rois(rois, grad_input.shape, spatial_scale, cut=sampling_ratio <= 0)
     if pool_mode == _MAX:
         grad_input += _max_backward(grad_output, rois, argmax_y, argmax_x, grad_input.shape)
         return

@@ -8,6 +8,10 @@ import torch
 from torch import Tensor
 
 from shufflenet_det.host.ops.kernel import compute_dtype, kernel
+from shufflenet_det.host.ops.rois import readable_rois
+
+# Values of the output that are computed at once; bounds the copies to about 200 MiB.
+_VALUES_AT_ONCE = 2**24
 
 
 def roi_pool_forward(
@@ -31,9 +35,29 @@ def roi_pool_forward(
         pooled_height: bins per column.
         pooled_width: bins per row.
         spatial_scale: cells of ``input`` per pixel.
+
+    A RoI with NaN or infinity is empty.
+
+    Raises:
+        IndexError: a RoI names an image that is not in the batch.
     """
+    rois = readable_rois(rois, input.shape, spatial_scale, cut=False)
+    values = input.size(1) * pooled_height * pooled_width  # of one RoI
+    at_once = max(1, _VALUES_AT_ONCE // max(1, values))
+    input = input.to(compute_dtype(input))
+    for part, output_part, argmax_part in zip(
+        rois.split(at_once), output.split(at_once), argmax.split(at_once), strict=True
+    ):
+        _pool(input, part, output_part, argmax_part, spatial_scale)
+
+
+def _pool(
+    input: Tensor, rois: Tensor, output: Tensor, argmax: Tensor, spatial_scale: float
+) -> None:
+    """Writes the bins of some RoIs; shapes as in :func:`roi_pool_forward`."""
     channels, height, width = input.shape[1:]
-    dtype = compute_dtype(input)
+    pooled_height, pooled_width = output.shape[2:]
+    dtype = input.dtype
     rois = rois.to(dtype)
     start = rois[:, 1:3] * spatial_scale
     end = (rois[:, 3:5] + 1) * spatial_scale
@@ -41,15 +65,12 @@ def roi_pool_forward(
     y1, y2 = _bins(start[:, 1], end[:, 1], pooled_height, height)  # (n, pooled_height)
     x1, x2 = x1[:, None, :], x2[:, None, :]
     y1, y2 = y1[:, :, None], y2[:, :, None]
-    malformed = (end <= start).any(1)[:, None, None]
-    empty = malformed | (x2 <= x1) | (y2 <= y1)  # (n, pooled_height, pooled_width)
-    outside = empty * (width + height)  # moves an empty bin out of the map
-    bins = torch.stack(
-        torch.broadcast_tensors(
-            rois[:, 0, None, None], x1 + outside, y1 + outside, x2 - 1 + outside, y2 - 1 + outside
-        ),
-        dim=-1,
-    )  # (n, pooled_height, pooled_width, 5)
+    well_formed = (end > start).all(1)[:, None, None]
+    filled = well_formed & (x2 > x1) & (y2 > y1)  # (n, pooled_height, pooled_width)
+    outside = width + height  # where an empty bin is put: out of the map
+    corners = (torch.where(filled, corner, outside) for corner in (x1, y1, x2 - 1, y2 - 1))
+    image = rois[:, 0, None, None].expand(filled.shape)
+    bins = torch.stack([image, *corners], dim=-1)  # (n, pooled_height, pooled_width, 5)
     greatest, cell = kernel("roi_pool", dtype, input, bins.reshape(-1, 5), 1.0, 1, 1)
     by_bin = len(rois), pooled_height, pooled_width, channels
     output.copy_(greatest.view(by_bin).permute(0, 3, 1, 2))
@@ -66,6 +87,7 @@ def roi_pool_backward(
     spatial_scale: float,
 ) -> None:
     """Adds the gradient of :func:`roi_pool_forward` to ``grad_input``, ``(N, C, H, W)``."""
+    rois = readable_rois(rois, grad_input.shape, spatial_scale, cut=False)
     grad_input += kernel(
         "_roi_pool_backward",
         compute_dtype(grad_output),

@@ -25,7 +25,7 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Ten
     if offset:
         boxes = boxes.to(dtype) + boxes.new_tensor([0, 0, offset, offset], dtype=dtype)
     threshold = torch.tensor(iou_threshold, dtype=dtype).item()
-    return kernel("nms", dtype, boxes, scores, threshold)
+    return kernel("nms", dtype, boxes.to(dtype), scores.to(dtype), threshold)
 
 
 def softnms(

@@ -1,5 +1,6 @@
-"""Training, testing and drawing from a config: what the programs under ``tools/`` call."""
+"""A config read and fitted to a run: overrides, the data's folder, ``--demo``."""
 
+import difflib
 import inspect
 import os
 from collections.abc import Iterator
@@ -9,10 +10,10 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from .data import make_demo_dataset, require_dataset_files
-from .host import amp as host_amp
-from .host import distributed, environment
-from .weights import fit_data_preprocessor, redirect_load_from
+from ..config_files import find_config
+from ..data import make_demo_dataset, require_dataset_files
+from ..host import distributed, environment
+from ..weights import fit_data_preprocessor
 
 DEMO_ROOT = "data/demo"
 DEMO_EPOCHS = 8
@@ -23,109 +24,6 @@ _READ_BESIDE_RUNNER = (
     "runner_type",
     "sync_bn",
 )
-
-
-def train(
-    cfg: Config, *, amp: bool = False, auto_scale_lr: bool = False, resume: str | None = None
-) -> None:
-    """Train a detector.
-
-    Args:
-        cfg: A config from :func:`load_run_config`.
-        amp: Train in automatic mixed precision: float16 on a GPU, bfloat16 on the CPU.
-        auto_scale_lr: Scale the learning rate from the config's base batch size to the actual.
-        resume: A checkpoint to go on from, or 'auto' for the newest in the work folder.
-
-    Raises:
-        ValueError: ``auto_scale_lr`` is asked for and the config states no base batch size.
-    """
-    if amp:
-        host_amp.enable(cfg.optim_wrapper)
-    if auto_scale_lr:
-        if "base_batch_size" not in cfg.get("auto_scale_lr", {}):
-            raise ValueError(
-                "--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=…) "
-                f"in the config, and {cfg.filename} has none"
-            )
-        cfg.auto_scale_lr.enable = True
-    if resume is not None:
-        cfg.resume = True
-        cfg.load_from = None if resume == "auto" else resume
-    if not cfg.get("resume"):
-        redirect_load_from(cfg)
-    _runner(cfg).train()
-
-
-def test(
-    cfg: Config, checkpoint: str, *, out: str | None = None, show_dir: str | None = None
-) -> dict[str, float]:
-    """Evaluate a checkpoint on the config's test split.
-
-    Args:
-        cfg: A config from :func:`load_run_config`.
-        checkpoint: Path or URL of the checkpoint.
-        out: A ``.pkl`` file for the predictions.
-        show_dir: A folder for pictures with annotations and predictions side by side.
-
-    Returns:
-        The metrics, by names such as ``coco/bbox_mAP``, which goes from 0 to 1.
-
-    Raises:
-        ValueError: ``out`` does not end in .pkl or .pickle.
-    """
-    if out is not None and not out.endswith((".pkl", ".pickle")):
-        raise ValueError(f"--out {out!r}: must end in .pkl or .pickle")
-    cfg.load_from = checkpoint
-    if show_dir is not None:
-        # An absolute path: mmdet joins a relative one to the work folder and the time.
-        cfg.default_hooks.setdefault("visualization", {"type": "DetVisualizationHook"})
-        cfg.default_hooks.visualization.merge(
-            {"draw": True, "test_out_dir": os.path.abspath(show_dir)}
-        )
-    runner = _runner(cfg)
-    if out is not None:
-        from mmdet.evaluation import DumpDetResults
-
-        runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=out))
-    return runner.test()
-
-
-def draw(
-    cfg: Config,
-    checkpoint: str,
-    inputs: str,
-    out_dir: str,
-    *,
-    score_threshold: float = 0.3,
-    device: str | None = None,
-) -> None:
-    """Detect on pictures and draw the boxes.
-
-    Args:
-        cfg: A config from :func:`load_run_config`.
-        checkpoint: Path or URL of the checkpoint.
-        inputs: A picture or a folder of pictures.
-        out_dir: Pictures go to its ``vis``, predictions as JSON to its ``preds``.
-        score_threshold: Boxes with lower scores are not drawn, 0 to 1.
-        device: Such as 'cpu' or 'cuda:0'; None takes what there is.
-
-    Raises:
-        FileNotFoundError: The picture or the folder is not there.
-    """
-    if not Path(inputs).exists():
-        raise FileNotFoundError(f"picture or folder {inputs!r} not found")
-    from mmdet.apis import DetInferencer
-
-    inferencer = DetInferencer(cfg, checkpoint, device=device)
-    inferencer(inputs, out_dir=out_dir, pred_score_thr=score_threshold, no_save_pred=False)
-
-
-def _runner(cfg: Config) -> Runner:
-    if "runner_type" in cfg:
-        from mmengine.registry import RUNNERS
-
-        return RUNNERS.build(cfg)
-    return Runner.from_cfg(cfg)
 
 
 def load_run_config(
@@ -140,7 +38,7 @@ def load_run_config(
     """Read a config and fit it to a run.
 
     Args:
-        path: The config's file.
+        path: The config's file, or the name of a shipped one: see :func:`find_config`.
         cfg_options: Overrides by dotted key, as mmdet's ``--cfg-options``. A ``data_root`` among
             them moves every path of the config that lies below the config's own.
         work_dir: Where logs and checkpoints go; None is the config's, or
@@ -159,12 +57,11 @@ def load_run_config(
         ValueError: The demo is asked for with a config for other data than COCO, or an override
             names a variable that only the config's own text reads, or what cannot be there.
     """
+    file = find_config(path)  # first, as what follows imports mmdet
     problem = environment.problem()
     if problem is not None:
         raise RuntimeError(problem)
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"config {path!r} not found")
-    cfg = Config.fromfile(path)
+    cfg = _read(file)
     cfg_options = dict(cfg_options or {})
     data_root = cfg_options.pop("data_root", None)
     _refuse_idle_options(cfg, cfg_options)
@@ -172,7 +69,7 @@ def load_run_config(
     if data_root is not None:
         move_data_root(cfg, data_root)
     cfg.launcher = launcher
-    default_name = f"{Path(path).stem}_demo" if demo else Path(path).stem
+    default_name = f"{file.stem}_demo" if demo else file.stem
     cfg.work_dir = work_dir or cfg.get("work_dir") or os.path.join("work_dirs", default_name)
     if demo:
         use_demo_data(cfg)
@@ -281,18 +178,35 @@ def use_demo_data(cfg: Config) -> None:
     cfg.randomness = {"seed": 0}
 
 
+def _read(file: Path) -> Config:
+    try:
+        return Config.fromfile(file)
+    except OSError:
+        raise
+    except Exception as error:  # whatever the file's own Python raises
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ValueError(f"config {str(file)!r} cannot be read: {said}") from error
+
+
 def _refuse_idle_options(cfg: Config, options: dict[str, Any]) -> None:
-    """Raise where an override would change a variable of the file that nobody reads any more."""
-    read = {*inspect.signature(Runner.__init__).parameters, *_READ_BESIDE_RUNNER}
+    """Raise where an override would change nothing: a name that nobody reads, or reads any more."""
+    read = {*inspect.signature(Runner.__init__).parameters, *_READ_BESIDE_RUNNER} - {"self", "cfg"}
     for option in options:
         name = option.split(".")[0]
-        if name in cfg and name not in read:
+        if name in read:
+            continue
+        if name in cfg:
             places = [path for path in _paths(cfg._cfg_dict) if path.endswith(f".{name}")]
             raise ValueError(
                 f"--cfg-options {option}=…: the text of {cfg.filename} has used {name!r} by now, "
                 "so this would change nothing. Edit the file, or override the keys themselves"
                 + (f": {', '.join(places)}" if places else "")
             )
+        near = difflib.get_close_matches(name, {*read, "data_root"}, n=1)
+        raise ValueError(
+            f"--cfg-options {option}=…: no run reads {name!r}"
+            + (f"; did you mean {near[0]!r}?" if near else f"; names: {', '.join(sorted(read))}")
+        )
 
 
 def _override(cfg: Config, options: dict[str, Any]) -> None:

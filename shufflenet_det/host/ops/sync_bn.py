@@ -1,0 +1,70 @@
+"""The parts of mmcv's synchronised batch normalisation, between which it calls ``all_reduce``.
+
+Shapes: input, output and their gradients ``(N, C, H · W)``, all else ``(C,)``, but ``norm``,
+which is like the input. Statistics are float32, as in mmcv.
+"""
+
+from torch import Tensor
+
+_DIMS = (0, 2)
+
+
+def sync_bn_forward_mean(input: Tensor, mean: Tensor) -> None:
+    """Writes the channels' means."""
+    mean.copy_(input.float().mean(_DIMS))
+
+
+def sync_bn_forward_var(input: Tensor, mean: Tensor, var: Tensor) -> None:
+    """Writes the channels' mean squared distances from ``mean``."""
+    var.copy_((input.float() - mean[:, None]).square().mean(_DIMS))
+
+
+def sync_bn_forward_output(
+    input: Tensor,
+    mean: Tensor,
+    var: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    norm: Tensor,
+    std: Tensor,
+    output: Tensor,
+    eps: float,
+    momentum: float | Tensor,
+    group_size: int,
+) -> None:
+    """Writes the normalised input into ``norm``, scaled and shifted into ``output``, and ``std``;
+    moves the running statistics, the variance's being that of a sample."""
+    std.copy_((var + eps).sqrt())
+    norm.copy_((input.float() - mean[:, None]) / std[:, None])
+    scaled = norm if weight is None or bias is None else norm * weight[:, None] + bias[:, None]
+    output.copy_(scaled)
+    if running_mean is not None and running_var is not None:
+        count = input.numel() // input.size(1) * group_size
+        unbiased = var * (count / (count - 1)) if count > 1 else var
+        running_mean.copy_(momentum * mean + (1 - momentum) * running_mean)
+        running_var.copy_(momentum * unbiased + (1 - momentum) * running_var)
+
+
+def sync_bn_backward_param(
+    grad_output: Tensor, norm: Tensor, grad_weight: Tensor, grad_bias: Tensor
+) -> None:
+    """Writes the gradients by weight and bias, summed over the process's own cells."""
+    grad_weight.copy_((grad_output.float() * norm).sum(_DIMS))
+    grad_bias.copy_(grad_output.float().sum(_DIMS))
+
+
+def sync_bn_backward_data(
+    grad_output: Tensor,
+    weight: Tensor,
+    grad_weight: Tensor,
+    grad_bias: Tensor,
+    norm: Tensor,
+    std: Tensor,
+    grad_input: Tensor,
+) -> None:
+    """Writes the gradient by the input, through the statistics too."""
+    count = norm.numel() // norm.size(1)
+    through = (grad_weight[:, None] * norm + grad_bias[:, None]) / count
+    grad_input.copy_((grad_output.float() - through) * (weight / std)[:, None])

@@ -1,0 +1,214 @@
+"""Measured figures as data: ``results/NAME.json``, one file for each set of like experiments.
+
+A set holds experiments that may stand beside each other in a table: the same data and the same
+budget of training. Figures of another budget are another set. A file looks like this; what all
+rows share may stand once, under ``shared``, and a row's own value goes before it::
+
+    {
+      "schema": 1,
+      "title": "SSDLite on BCCD, 18 passes",
+      "columns": {"backbone": "name", "mAP": "metrics.mAP:.1f", "minutes": "budget.minutes:.1f"},
+      "shared": {"data": {"name": "BCCD", "train": "train", "train_images": 205, …}, …},
+      "rows": [{"name": "ShuffleNetV2 1.0x", "metrics": {"mAP": 36.9}, …}]
+    }
+"""
+
+import json
+import os
+import platform
+import shlex
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from ..version import __version__
+
+SCHEMA = 1
+FOLDER = Path("results")
+FIELDS: dict[str, type | tuple[type, ...]] = {
+    "name": str,  # what a table calls the row
+    "config": str,  # path below configs/, or empty
+    "options": dict,  # of --cfg-options
+    "seed": (int, type(None)),
+    "data": dict,
+    "budget": dict,  # of training; empty where nothing was trained
+    "date": str,  # UTC, year-month-day
+    "hardware": str,
+    "versions": dict,
+    "command": str,
+    "metrics": dict,  # numbers; mAP and AP in %
+}
+DATA = ("name", "train", "train_images", "test", "test_images", "pixels")
+BUDGET = ("passes", "epochs", "steps", "images_seen", "batch_size", "minutes", "gpu_hours")
+_NOT_CHOSEN = ("minutes", "gpu_hours")  # what a budget took, not what it allowed
+_PACKAGES = ("torch", "torchvision", "mmengine", "mmdet", "mmcv", "mmcv-lite", "numpy")
+
+Row = dict[str, Any]
+
+
+@dataclass
+class ResultSet:
+    """Experiments on the same data with the same budget.
+
+    Attributes:
+        name: Of the file, without ``.json``.
+        title: What was compared.
+        columns: Of its table: the heading, and the row's dotted field, with a format behind a
+            colon where the value is a number.
+        rows: With all of :data:`FIELDS` each, and ``remark`` where there is more to know.
+        shared: What the rows have in common in the file.
+    """
+
+    name: str
+    title: str
+    columns: dict[str, str]
+    rows: list[Row]
+    shared: Row = field(default_factory=dict)
+
+
+def read(name: str, folder: str | os.PathLike[str] = FOLDER) -> ResultSet:
+    """Read and check a set of results.
+
+    Args:
+        name: Of its file in ``folder``, without ``.json``.
+        folder: With one JSON file for each set.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file does not keep to the schema, or its rows have unlike data or budgets.
+    """
+    path = Path(folder) / f"{name}.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["schema"] != SCHEMA:
+            raise ValueError(f"schema {content['schema']!r}: this version reads {SCHEMA}")
+        shared = content.get("shared", {})
+        rows = [_merged(shared, row) for row in content["rows"]]
+        for row in rows:
+            check(row)
+        _check_alike(rows)
+        return ResultSet(name, content["title"], dict(content["columns"]), rows, shared)
+    except KeyError as error:
+        raise ValueError(f"{path}: {error} is missing") from error
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def check(row: Mapping[str, Any]) -> None:
+    """Raise ``ValueError`` unless a row has the fields of the schema, and only those."""
+    name = row.get("name")
+    for key, kind in FIELDS.items():
+        if key not in row:
+            raise ValueError(f"row {name!r} has no {key!r}")
+        if not isinstance(row[key], kind):
+            raise ValueError(f"row {name!r}: {key} is {row[key]!r}")
+    unknown = [key for key in row if key not in (*FIELDS, "remark")]
+    unknown += [f"data.{key}" for key in row["data"] if key not in DATA]
+    unknown += [f"budget.{key}" for key in row["budget"] if key not in BUDGET]
+    if unknown:
+        raise ValueError(f"row {name!r} has unknown fields: {', '.join(unknown)}")
+    for what in ("metrics", "budget"):
+        for key, value in row[what].items():
+            if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
+                raise ValueError(f"row {name!r}: {what}.{key} is {value!r}, not a number")
+    datetime.strptime(row["date"], "%Y-%m-%d")
+
+
+def add(
+    name: str,
+    row: Mapping[str, Any],
+    *,
+    title: str = "",
+    columns: Mapping[str, str] | None = None,
+    folder: str | os.PathLike[str] = FOLDER,
+) -> Path:
+    """Add a row to a set, in the place of one with the same name, options, seed and hardware.
+
+    Args:
+        name: Of the set; its file is made if it is not there.
+        row: With all of :data:`FIELDS`; see :func:`provenance`.
+        title: Of a new set.
+        columns: Of a new set.
+        folder: Of the sets.
+
+    Returns:
+        The file, which is written whole or not at all, and by one process at a time.
+
+    Raises:
+        ValueError: The row does not keep to the schema, or is of another budget or other data than
+            the set.
+    """
+    from filelock import FileLock
+
+    path = Path(folder) / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(f".{name}.lock")):
+        known = path.is_file()
+        old = read(name, folder) if known else ResultSet(name, title, dict(columns or {}), [])
+
+        def key(row: Mapping[str, Any]) -> tuple[Any, ...]:
+            return tuple(row[k] for k in ("name", "options", "seed", "hardware"))
+
+        check(row)
+        rows = [other for other in old.rows if key(other) != key(row)] + [dict(row)]
+        _check_alike(rows)
+        own = [{k: v for k, v in r.items() if old.shared.get(k) != v} for r in rows]
+        content = {
+            "schema": SCHEMA,
+            "title": old.title,
+            "columns": old.columns,
+            "shared": old.shared,
+            "rows": own,
+        }
+        partial = path.with_name(f".{path.name}.part")
+        partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        partial.replace(path)
+    return path
+
+
+def provenance() -> Row:
+    """The fields of a row that say when, where and with what: for a measurement made here, now."""
+    versions = {"python": platform.python_version(), "shufflenet_det": __version__}
+    for package in _PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return {
+        "date": datetime.now(timezone.utc).date().isoformat(),
+        "hardware": _hardware(),
+        "versions": versions,
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+    }
+
+
+def _hardware() -> str:
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        return str(torch.cuda.get_device_name())
+    return f"CPU ({platform.machine()}, {os.cpu_count()} cores)"
+
+
+def _merged(shared: Row, row: Row) -> Row:
+    """A row with what it shares; dicts are merged one level deep."""
+    merged = {**shared, **row}
+    for key, value in shared.items():
+        if isinstance(value, dict) and isinstance(row.get(key), dict):
+            merged[key] = {**value, **row[key]}
+    return merged
+
+
+def _check_alike(rows: list[Row]) -> None:
+    """Figures in one column must come from the same data and the same budget."""
+    for what, ignored in (("data", ()), ("budget", _NOT_CHOSEN)):
+        values = [{k: v for k, v in row[what].items() if k not in ignored} for row in rows]
+        for row, value in zip(rows, values, strict=True):
+            if value != values[0]:
+                raise ValueError(
+                    f"{row['name']!r} has another {what} than {rows[0]['name']!r}, {value} and "
+                    f"{values[0]}: figures that do not compare belong into sets of their own"
+                )

@@ -1,0 +1,108 @@
+"""Tables in Markdown pages, made from ``results/*.json`` and from the papers' tables.
+
+A page says where a table goes, and of what::
+
+    <!-- table: bccd_ssdlite_18 | backbone; mAP -->
+    …
+    <!-- end of table -->
+
+Before the bar stands the name of a set of results, or of one of :data:`SPECIAL`; behind it, the
+headings of those columns of the set that are wanted, if not all. What is between the two comments
+is replaced.
+"""
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from . import results
+
+PAGES = ("README.md", "configs/README.md", "docs/**/*.md")
+SPECIAL: dict[str, Callable[[Path], str]] = {}
+"""Tables that are more than a set of results, by name: functions of the repository's root."""
+
+_MARKED = re.compile(
+    r"(?P<start><!-- table: (?P<name>[\w./-]+)(?: \| (?P<columns>[^>]*?))? -->\n)"
+    r".*?(?P<end><!-- end of table -->)",
+    re.DOTALL,
+)
+
+
+def update_pages(root: str | os.PathLike[str] = ".", *, check: bool = False) -> list[Path]:
+    """Make the tables of all pages anew.
+
+    Args:
+        root: The repository, with ``results/``.
+        check: Whether the pages stay as they are.
+
+    Returns:
+        The pages that differed.
+
+    Raises:
+        ValueError: A page names a table that there is not, or a file of results is not in order.
+    """
+    root = Path(root)
+    differed = []
+    for path in sorted({path for pattern in PAGES for path in root.glob(pattern)}):
+        old = path.read_text(encoding="utf-8")
+        try:
+            new = _MARKED.sub(lambda found: _replaced(found, root), old)
+        except (FileNotFoundError, ValueError) as error:
+            raise ValueError(f"{path}: {error}") from error
+        if new != old:
+            differed.append(path)
+            if not check:
+                path.write_text(new, encoding="utf-8")
+    return differed
+
+
+def results_table(found: results.ResultSet, headings: Sequence[str] = ()) -> str:
+    """A set of results as a Markdown table.
+
+    Args:
+        found: The set.
+        headings: Of the columns that are wanted; all, if there are none.
+
+    Raises:
+        ValueError: The set has no such column, or a column names no field.
+    """
+    unknown = [heading for heading in headings if heading not in found.columns]
+    if unknown:
+        raise ValueError(
+            f"results/{found.name}.json has no column {unknown[0]!r}: {', '.join(found.columns)}"
+        )
+    columns = {h: found.columns[h] for h in headings or found.columns}
+    return markdown(
+        list(columns), [[_cell(row, c) for c in columns.values()] for row in found.rows]
+    )
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A GitHub-flavoured table; columns of numbers are set to the right."""
+    numeric = [all(re.fullmatch(r"[+-]?[\d,.]*", row[i]) for row in rows) for i in range(len(head))]
+    lines = [head, ["---:" if right else "---" for right in numeric], *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
+
+
+def _replaced(found: re.Match[str], root: Path) -> str:
+    name, wanted = found["name"], found["columns"]
+    if name in SPECIAL:
+        table = SPECIAL[name](root)
+    else:
+        headings = [word.strip() for word in wanted.split(";")] if wanted else []
+        table = results_table(results.read(name, root / results.FOLDER), headings)
+    return f"{found['start']}{table}\n{found['end']}"
+
+
+def _cell(row: results.Row, column: str) -> str:
+    """``metrics.mAP:.1f`` of a row; empty where the row has no such field."""
+    field, _, form = column.partition(":")
+    value: Any = row
+    for key in field.split("."):
+        value = value.get(key) if isinstance(value, dict) else None
+    try:
+        return "" if value is None else format(value, form)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"column {column!r} of row {row['name']!r}: {error}") from error
