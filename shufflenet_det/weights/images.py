@@ -108,9 +108,11 @@ def images_by_statistics(
         off = (expected - mean.double()) / var.double().clamp(min=1e-12).sqrt()
         return float(off.square().mean().sqrt())
 
-    candidates = [i for i in known.values() if usual is None or i.bgr_to_rgb == usual.bgr_to_rgb]
-    errors = sorted((error(images), n) for n, images in enumerate(candidates))
-    (best, first), (second, _) = errors[:2]
-    if best < 0.1 and (second if usual is None else error(usual)) > 5 * best:
-        return candidates[first]
-    return usual
+    errors = {
+        images: error(images)
+        for images in known.values()
+        if usual is None or images.bgr_to_rgb == usual.bgr_to_rgb
+    }
+    best, second = sorted(errors, key=errors.__getitem__)[:2]
+    rival = second if usual is None else usual
+    return best if errors[best] < 0.1 and errors[rival] > 5 * errors[best] else usual

@@ -7,8 +7,7 @@ them. Only the branches of a unit, and stem and conv5, may stand elsewhere.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import permutations
-from os.path import commonprefix
+from itertools import permutations, takewhile
 
 from torch import Tensor, nn
 
@@ -103,7 +102,7 @@ def plan_of(network: nn.Module) -> Plan | None:
     def chain(name: str, module: nn.Module) -> Chain:
         layers = [(f"{name}.{key}", child) for key, child in module.named_children()]
         slots = []
-        for (key, layer), (after, norm) in zip(layers, [*layers[1:], ("", None)], strict=True):
+        for (key, layer), (after, norm) in zip(layers, [*layers[1:], ("", None)], strict=False):
             weight = getattr(layer, "weight", None)
             if weight is not None and weight.ndim == 4:
                 of_norm = getattr(norm, "weight", None)
@@ -289,7 +288,8 @@ def _note(closest: Closest, fits: int, unit: Unit, window: Sequence[Conv]) -> No
 
 def _place(names: Sequence[str]) -> str:
     """The modules that all names lie in."""
-    return ".".join(commonprefix([name.split(".")[:-1] for name in names]))
+    columns = zip(*(name.split(".")[:-1] for name in names), strict=False)
+    return ".".join(column[0] for column in takewhile(lambda c: len(set(c)) == 1, columns))
 
 
 def read(match: Match) -> tuple[Tensors, bool, bool]:
