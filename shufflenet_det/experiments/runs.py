@@ -259,8 +259,7 @@ def load_row(
         OSError, ValueError: ``weights`` cannot be opened.
     """
     from ..training import load_run_config
-    from ..weights.files import open_checkpoint
-    from ..weights.recognition import recognise
+    from ..weights import open_checkpoint, recognise
 
     if demo:
         options = _SHORT | (_FEW_ROIS if ROWS[row].detector == "Faster R-CNN" else {})
@@ -277,8 +276,8 @@ def load_row(
     if weights is not None and not demo:
         cfg.model.backbone.init_cfg.checkpoint = os.path.abspath(weights)
         found = recognise(open_checkpoint(weights))
-        if found is not None and found.pixels is not None:
-            cfg.model.data_preprocessor.update(found.pixels.data_preprocessor())
+        if found is not None and found.images is not None:
+            cfg.model.data_preprocessor.update(found.images.data_preprocessor())
     return cfg
 
 
@@ -298,7 +297,7 @@ def require_weights(backbone: Mapping[str, Any]) -> None:
     from mmdet.registry import MODELS
 
     from ..backbones.base import LevelBackbone
-    from ..weights.files import open_checkpoint
+    from ..weights import open_checkpoint
 
     name = _start(backbone)
     if not name:

@@ -10,23 +10,22 @@ with an mmengine that does the same.
 import pickle
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
-from mmengine.runner import CheckpointLoader
-from mmengine.runner import checkpoint as mmengine_checkpoint
 from mmengine.utils.dl_utils import load_url
 
 _STATISTICS = ("min", "max", "current", "mean")
 
 
-def install() -> None:
+def install(module: ModuleType) -> None:
     """Extend torch's allow-list, keep the check on for URLs, and explain a refusal."""
     torch.serialization.add_safe_globals(_what_mmengine_writes())
-    CheckpointLoader.register_scheme(prefixes="", loader=load_from_local, force=True)
-    mmengine_checkpoint.load_url = partial(load_url, weights_only=True)
+    module.CheckpointLoader.register_scheme(prefixes="", loader=load_from_local, force=True)
+    module.load_url = partial(load_url, weights_only=True)  # type: ignore[attr-defined]
 
 
 def load_from_local(filename: str, map_location: Any = None) -> Any:

@@ -231,9 +231,7 @@ def find(sequence: Plan, convs: Sequence[Conv], closest: Closest) -> list[Match]
     return []
 
 
-def _at(
-    sequence: Plan, convs: Sequence[Conv], start: int, closest: Closest
-) -> Match | None:
+def _at(sequence: Plan, convs: Sequence[Conv], start: int, closest: Closest) -> Match | None:
     found: dict[str, Conv] = {}
     slots: dict[str, Slot] = {}
     containers, position = [], start
