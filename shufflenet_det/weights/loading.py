@@ -180,8 +180,9 @@ def needed_arguments(weights: Weights) -> dict[str, Any]:
     arguments = {k: v for k, v in given.items() if k in shown or v != usual.get(k)}
     for i, (key, value) in enumerate(network.UNSEEN.items()):
         arguments.pop(key, None)
-        if key in weights.computes and (not i or weights.computes[key] != value):
-            arguments[key] = weights.computes[key]
+        computed = {**_split(weights), **weights.computes}
+        if key in computed and (not i or computed[key] != value):
+            arguments[key] = computed[key]
     conv5 = weights.tensors.get("conv5.0.weight")
     if conv5 is not None and conv5.shape[0] != out_channels(network, {**given, **_split(weights)}):
         arguments["conv5_channels"] = conv5.shape[0]

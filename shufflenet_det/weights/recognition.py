@@ -198,6 +198,7 @@ def _of_own(checkpoint: Checkpoint, place: str, stated: Mapping[str, Any]) -> We
     network, start = NETWORKS[stated["type"]], f"{place}." if place else ""
     arguments = stated.get("arguments")
     arguments = dict(arguments) if isinstance(arguments, Mapping) else {}
+    arguments = {k: tuple(v) if isinstance(v, list) else v for k, v in arguments.items()}
     try:
         with torch.device("meta"):
             model = network(**arguments, out_indices=(0,))
