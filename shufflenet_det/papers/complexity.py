@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -44,9 +43,8 @@ class Part:
 def count(network: nn.Module, *args: Any, **kwargs: Any) -> list[Part]:
     """Count what one call of a network costs, one part for each of its children.
 
-    What is computed belongs to the child with the innermost module that runs then, so that parts
-    sum up to the whole also where one child calls another's layers, or only methods of a child are
-    called. Parameters that children share belong to the first of them.
+    What a module computes belongs to the child that it is in, also where only methods of the child
+    are called. Parameters that children share belong to the first of them.
 
     Deformable convolutions count as plain ones where they run on torchvision's operator, as they do
     without a compiled mmcv; a compiled one hides its own from every counter.
@@ -65,35 +63,22 @@ def count(network: nn.Module, *args: Any, **kwargs: Any) -> list[Part]:
         child = name.partition(".")[0]
         parameters[child if child in children else OTHER] += parameter.numel()
 
-    flops: Counter[str] = Counter()
-    running = [OTHER]
     counter = FlopCounterMode(
         display=False, custom_mapping={torch.ops.torchvision.deform_conv2d: _deform_conv_flop}
     )
-
-    def book() -> None:
-        flops[running[-1]] += counter.get_total_flops() - flops.total()
-
-    def enter(name: str, *_: Any) -> None:
-        book()
-        running.append(name)
-
-    def leave(*_: Any) -> None:
-        book()
-        running.pop()
-
-    hooks = []
-    for name, child_module in children.items():
-        for module in child_module.modules():
-            hooks.append(module.register_forward_pre_hook(partial(enter, name)))
-            hooks.append(module.register_forward_hook(leave))
-    try:
-        with torch.no_grad(), counter:
-            network(*args, **kwargs)
-        book()
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with torch.no_grad(), counter:
+        network(*args, **kwargs)
+    flops: Counter[str] = Counter()
+    counted: dict[str, Any] = {
+        name: sum(c.values()) for name, c in counter.get_flop_counts().items()
+    }
+    for name, flop in counted.items():
+        # What is counted for a module holds what is counted for those in it.
+        _, *path = name.split(".")
+        outer = (".".join((type(network).__name__, *path[:end])) for end in range(1, len(path)))
+        if path and not any(module in counted for module in outer):
+            flops[path[0]] += flop
+    flops[OTHER] = counted.get("Global", 0) - flops.total()
     parts = [Part(name, parameters[name], flops[name] // 2) for name in (*children, OTHER)]
     return _with_total([part for part in parts if part.parameters or part.multiply_adds])
 

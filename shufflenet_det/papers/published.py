@@ -1,13 +1,108 @@
-"""The complexities that the papers print, to be counted again.
+"""The tables of both papers: COCO mAP, whose rows can be run, and complexities, counted again.
 
-The papers are V1, arXiv:1707.01083v2 (CVPR 2018), and V2, arXiv:1807.11164 (ECCV 2018).
+The papers are V1, arXiv:1707.01083v2 (CVPR 2018), and V2, arXiv:1807.11164 (ECCV 2018). No figure
+here was measured by this project.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 from .complexity import Part, backbone_complexity
+
+
+@dataclass(frozen=True)
+class CocoRow:
+    """One row of V1's or V2's Table 7, of models trained on train2017 and tested on val2017.
+
+    Attributes:
+        key: What one types to name it; its config is ``configs/paper_KEY.py``.
+        detector: Name of the detector.
+        backbone: Name and width of its backbone.
+        size: Pixels of the shorter side of an image, or of the shorter and the longer one at most.
+        mAP: Average precision over IoU 0.5 to 0.95, %.
+        backbone_multiply_adds: Millions, of the backbone for one image of 224x224.
+        images_per_second: On a GTX 1080Ti, four images at a time; None: not published.
+    """
+
+    key: str
+    detector: str
+    backbone: str
+    size: str
+    mAP: float
+    backbone_multiply_adds: int
+    images_per_second: int | None = None
+
+    @property
+    def paper(self) -> str:
+        """``v1`` or ``v2``."""
+        return self.key.partition("/")[0]
+
+
+# V1, Sec. 4.4, Table 7 (multiply-adds: Table 8): mAP at 300 and at 600 pixels. The table quotes
+# MobileNet's own 16.4 and 19.8, too, which are of other images. V2, Sec. 4, Table 7: mAP and
+# images/s at 40, 140, 300 and 500 M, rounded as the paper rounds them.
+_V1 = (
+    ("shufflenet_2x", "ShuffleNetV1 2x (g=3)", 524, 18.7, 25.0),
+    ("shufflenet_1x", "ShuffleNetV1 1x (g=3)", 140, 14.5, 19.8),
+    ("mobilenet", "MobileNetV1 1.0, by ShuffleNet's authors", 569, 14.9, 19.3),
+)
+_V2 = (
+    ("xception", "Xception", (21.9, 29.0, 31.3, 32.9), (178, 131, 101, 83)),
+    ("shufflenetv1", "ShuffleNetV1 (g=3)", (20.9, 27.0, 29.9, 32.9), (152, 85, 76, 60)),
+    ("mobilenetv2", "MobileNetV2", (20.7, 24.4, 30.0, 30.6), (146, 111, 94, 72)),
+    ("shufflenetv2", "ShuffleNetV2", (22.5, 29.0, 31.8, 33.3), (188, 146, 109, 87)),
+    ("shufflenetv2star", "ShuffleNetV2*", (23.7, 29.6, 32.2, 34.2), (183, 138, 105, 83)),
+)
+_V2_COLUMNS = ((40, "0.5x"), (140, "1x"), (300, "1.5x"), (500, "2x"))  # widths of ShuffleNets
+
+COCO_ROWS: dict[str, CocoRow] = {
+    row.key: row
+    for row in (
+        *(
+            CocoRow(f"v1/{key}_{size}", "Faster R-CNN", backbone, str(size), mAP, madds)
+            for key, backbone, madds, *both in _V1
+            for size, mAP in zip((300, 600), both, strict=True)
+        ),
+        *(
+            CocoRow(
+                f"v2/{key}_{width if 'ShuffleNet' in backbone else f'{madds}m'}",
+                "Light-Head R-CNN",
+                f"{backbone} {width}" if "ShuffleNet" in backbone else f"{backbone} {madds}M",
+                "800x1200",
+                mAP,
+                madds,
+                speed,
+            )
+            for key, backbone, mAPs, speeds in _V2
+            for (madds, width), mAP, speed in zip(_V2_COLUMNS, mAPs, speeds, strict=True)
+        ),
+    )
+}
+"""The rows of both papers' COCO tables, by key."""
+
+
+def find_rows(names: Iterable[str]) -> list[CocoRow]:
+    """Rows of the COCO tables, each once, in the order of the tables.
+
+    Args:
+        names: Keys, or 'all'.
+
+    Raises:
+        ValueError: There is no such row; the nearest are named.
+    """
+    wanted = set[str]()
+    for name in names:
+        if name != "all" and name not in COCO_ROWS:
+            near = get_close_matches(name, COCO_ROWS, n=3, cutoff=0.5)
+            legal = (
+                f"did you mean {' or '.join(near)}?" if near else f"rows are {', '.join(COCO_ROWS)}"
+            )
+            raise ValueError(f"there is no row {name!r}: {legal}")
+        wanted |= set(COCO_ROWS) if name == "all" else {name}
+    return [row for key, row in COCO_ROWS.items() if key in wanted]
+
 
 MILLIONS = {"M": 1, "G": 1000}
 
@@ -86,7 +181,7 @@ PAPERS: tuple[PaperRow, ...] = (
     *_rows(
         "V1, Table 5", "ShuffleNetV1",
         ("1x (g=8)", {"groups": 8}, "140M"),
-        remark="as Table 2 calls all 1x; Table 1 has 137M",
+        remark="as Table 2 names all 1x; Table 1 has 137M",
     ),
     *_rows(
         "V1, Table 5", "MobileNetV1",

@@ -1,16 +1,16 @@
 """Complexities as a title and rows, one dict of plain values by column, and as tables of them."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.hub import get_config
 from rich.table import Table
-from terminaltables import GithubFlavoredMarkdownTable
 
+from ..config_files import find_config
 from .complexity import Part, backbone_complexity, detector_complexity, proposals_of
-from .papers import PAPERS, agrees, in_millions
+from .published import PAPERS, agrees, in_millions
+from .tables import markdown as markdown_table
 
 Rows = list[dict[str, Any]]
 
@@ -53,7 +53,7 @@ def detector(path: str, shape: Sequence[int] | None) -> tuple[str, Rows]:
     """A detector's parts; see :func:`detector_complexity`.
 
     Args:
-        path: Of its config, or ``mmdet::…`` for one that comes with mmdet, such as
+        path: Of its config, or the name of a shipped one, or of mmdet's, such as
             ``mmdet::retinanet/retinanet_r50_fpn_1x_coco.py``.
         shape: Height and width in pixels; None: what the test pipeline's ``Resize`` makes, without
             padding, of an image that is wider than high and fills the scale.
@@ -62,12 +62,10 @@ def detector(path: str, shape: Sequence[int] | None) -> tuple[str, Rows]:
         FileNotFoundError: There is no such config.
         ValueError: The config has no model, or no size and ``shape`` is None.
     """
-    if "::" not in path and not Path(path).is_file():
-        raise FileNotFoundError(f"config {path!r} not found")
-    cfg = get_config(path) if "::" in path else Config.fromfile(path)
+    cfg = get_config(path) if "::" in path else Config.fromfile(find_config(path))
     if not cfg.get("model"):
         raise ValueError(f"config {path!r} has no model")
-    height, width = shape or _tested_shape(cfg) or (None, None)
+    height, width = shape or tested_shape(cfg) or (None, None)
     if height is None or width is None:
         raise ValueError(
             f"config {path!r}: its test pipeline has no Resize with a scale, so give the image's "
@@ -82,8 +80,8 @@ def detector(path: str, shape: Sequence[int] | None) -> tuple[str, Rows]:
 def table(rows: Rows) -> Table:
     """Rows for the terminal."""
     grid = Table()
-    for name, justify in _columns(rows).items():
-        grid.add_column(name, justify="right" if justify == "right" else "left")
+    for name in rows[0]:
+        grid.add_column(name, justify="right" if name.endswith(", M") else "left")
     for row in rows:
         grid.add_row(*map(_cell, row.values()))
     return grid
@@ -91,10 +89,7 @@ def table(rows: Rows) -> Table:
 
 def markdown(rows: Rows) -> str:
     """Rows as a GitHub-flavoured table."""
-    columns = _columns(rows)
-    grid = GithubFlavoredMarkdownTable([list(columns), *([*map(_cell, r.values())] for r in rows)])
-    grid.justify_columns = dict(enumerate(columns.values()))
-    return str(grid.table)
+    return markdown_table(list(rows[0]), [[*map(_cell, row.values())] for row in rows])
 
 
 def _rows(parts: Sequence[Part]) -> Rows:
@@ -108,18 +103,13 @@ def _rows(parts: Sequence[Part]) -> Rows:
     ]
 
 
-def _columns(rows: Rows) -> dict[str, str]:
-    """The names of the columns and how they are justified."""
-    return {name: "right" if name.endswith(", M") else "left" for name in rows[0]}
-
-
 def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:,.3f}"
     return {None: "", True: "yes", False: "no"}.get(value, value)
 
 
-def _tested_shape(cfg: Config) -> tuple[int, int] | None:
+def tested_shape(cfg: Config) -> tuple[int, int] | None:
     dataset = (cfg.get("test_dataloader") or {}).get("dataset") or {}
     while "dataset" in dataset:  # RepeatDataset and the like
         dataset = dataset["dataset"]

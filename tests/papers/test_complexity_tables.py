@@ -2,8 +2,8 @@
 
 import pytest
 
-from shufflenet_det.measure import PAPERS, backbone_complexity
-from shufflenet_det.measure.papers import agrees, in_millions
+from shufflenet_det.papers.complexity import backbone_complexity
+from shufflenet_det.papers.published import PAPERS, agrees, in_millions
 
 PRINTED = [row for row in PAPERS if row.multiply_adds]
 BEYOND_ROUNDING = {("V1, Table 5", "1x (g=8)"), ("V2, Table 5", "0.5x")}

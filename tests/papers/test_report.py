@@ -2,7 +2,7 @@
 
 import pytest
 
-from shufflenet_det.measure import report
+from shufflenet_det.papers import report
 
 
 @pytest.fixture

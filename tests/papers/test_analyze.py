@@ -6,7 +6,9 @@ import pytest
 from mmdet.registry import MODELS
 from torch import nn
 
-from shufflenet_det.measure import PAPERS, backbone_complexity, report
+from shufflenet_det.papers import report
+from shufflenet_det.papers.complexity import backbone_complexity
+from shufflenet_det.papers.published import PAPERS
 
 BACKBONE = ("--backbone", "ShuffleNetV2", "--backbone-options", "widen_factor=0.5", "layout=paper")
 SSDLITE = "configs/ssdlite320_shufflenet_coco.py"
@@ -27,7 +29,7 @@ def analyze(tool, capsys):
 def read_markdown(text):
     """Title, header and rows of cells."""
     title, empty, header, rule, *lines = text.splitlines()
-    assert empty == "" and set(rule) <= set("|:-")
+    assert empty == "" and set(rule) <= set("|:- ")
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in (header, *lines)]
     assert {len(row) for row in cells} == {rule.count("|") - 1}
     return title, *cells
@@ -107,11 +109,12 @@ def test_nothing_but_the_result_is_on_stdout(analyze):
         (("--backbone", "ShuffleNetV2", "--shape", "0", "224"), "(0, 224)"),
     ],
 )
-def test_mistakes_end_in_one_sentence(arguments, words, tool):
+def test_mistakes_end_in_one_sentence(arguments, words, tool, capsys):
     with pytest.raises(SystemExit) as ended:
         tool("analyze.py", *arguments)
-    message = str(ended.value.code)
-    assert message.startswith("analyze.py: error: ") and words in message and "\n" not in message
+    assert ended.value.code == 2
+    message = capsys.readouterr().err.strip().splitlines()[-1]
+    assert message.startswith("analyze.py: error: ") and words in message
 
 
 @pytest.mark.parametrize(
