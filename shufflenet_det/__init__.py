@@ -13,16 +13,24 @@ from .version import __version__
 
 if TYPE_CHECKING:
     from .backbones import MobileNetV1, ShuffleNetV1, ShuffleNetV2, Xception
+    from .detector import Detector
 
 # Public names and the module of each.
 _LAZY = {
+    "Detector": ".detector",
+    "EstimateStatistics": ".detectors.statistics",
     "MobileNetV1": ".backbones",
+    "NanoDet": ".detectors.nanodet",
+    "NanoDetPlus": ".detectors.nanodet",
+    "RandomColor": ".data.warp",
+    "RandomWarp": ".data.warp",
     "ShuffleNetV1": ".backbones",
     "ShuffleNetV2": ".backbones",
+    "WarpResize": ".data.warp",
     "Xception": ".backbones",
 }
 
-__all__ = ["MobileNetV1", "ShuffleNetV1", "ShuffleNetV2", "Xception", "__version__"]
+__all__ = ["Detector", "MobileNetV1", "ShuffleNetV1", "ShuffleNetV2", "Xception", "__version__"]
 
 import_hooks.install()
 
