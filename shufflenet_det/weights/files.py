@@ -18,7 +18,7 @@ from filelock import FileLock
 from mmengine.runner import CheckpointLoader
 from torch import Tensor
 
-from ..host.checkpoints import load_from_local
+from ..host.checkpoints import INERT, load_from_local
 from ..host.local_files import written_whole
 from .records import find_record
 
@@ -37,19 +37,6 @@ _MOST_UNPACKED = 20
 _MOST_TENSORS = 50_000
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool)
-
-
-class _Inert:
-    """Stands for a class that a file names and that is not looked at."""
-
-
-# NanoDet's published files have Lightning's class, not an instance, as a key beside the weights;
-# torchvision's training program keeps its arguments.
-_INERT: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
-    (_Inert, "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint"),
-    (_Inert, "lightning.pytorch.callbacks.model_checkpoint.ModelCheckpoint"),
-    (_Inert, "argparse.Namespace"),
-]
 
 
 @dataclass(frozen=True)
@@ -209,7 +196,7 @@ def _open(path: Path, *, wrapped: bool = False) -> tuple[Any, dict[str, Any] | N
         if member is None:
             if _is_safetensors(path):
                 return _open_safetensors(path)
-            with torch.serialization.safe_globals(_INERT):
+            with torch.serialization.safe_globals(INERT):
                 return load_from_local(str(path), map_location="cpu"), None
         if wrapped:
             raise ValueError(f"{str(path)!r} was not opened: it is a zip file in a zip file")

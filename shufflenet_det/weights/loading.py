@@ -17,6 +17,7 @@ from ..backbones.base import LevelBackbone, plain
 from .convert import NoConversionError
 from .files import Checkpoint, open_checkpoint, save_tensors
 from .images import Images, compare_images, stated_images
+from .nanodet import is_nanodet
 from .recognition import Weights, out_channels, recognise
 from .records import find_record
 from .structure import EPS, Closest
@@ -237,6 +238,7 @@ def redirect_load_from(cfg: MutableMapping[str, Any]) -> bool:
         cfg: A whole mmdet config. Where its ``load_from`` is not a detector of this package,
             ``model.backbone.init_cfg`` takes it over, :func:`fit_data_preprocessor` is applied
             and ``load_from`` becomes None. The images of a detector are compared with the model's.
+            A NanoDet file's whole detector initialises a NanoDet, its classes may be others.
 
     Returns:
         Whether it did.
@@ -249,17 +251,21 @@ def redirect_load_from(cfg: MutableMapping[str, Any]) -> bool:
     if not name:
         return False
     opened = open_checkpoint(name)
+    model = cfg["model"]
+    if str(model.get("type")).endswith(("NanoDet", "NanoDetPlus")) and is_nanodet(opened.tensors):
+        model["init_cfg"] = {"type": "Pretrained", "checkpoint": name}
+        cfg["load_from"] = None
+        return True
     weights = recognise(opened)
     names = [key.removeprefix("module.") for key in opened.tensors]
     detector = any(key.startswith(_DETECTOR) for key in names)
     if weights is None or (detector and any(key.startswith("backbone.conv1.0.") for key in names)):
         if weights is not None:
-            model = cfg.get("model") or {}
             compare_images(weights.images, stated_images(model.get("data_preprocessor")), name)
         return False
-    cfg["model"]["backbone"]["init_cfg"] = {"type": "Pretrained", "checkpoint": name}
+    model["backbone"]["init_cfg"] = {"type": "Pretrained", "checkpoint": name}
     cfg["load_from"] = None
-    fit_data_preprocessor(cfg["model"])
+    fit_data_preprocessor(model)
     return True
 
 
