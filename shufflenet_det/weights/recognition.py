@@ -123,7 +123,7 @@ def recognise(
     stated = {
         place.removesuffix("."): value
         for place, value in checkpoint.stated.items()
-        if value.get("type") in NETWORKS and _asked_for(place, prefix)
+        if str(value.get("type")) in NETWORKS and _asked_for(place, prefix)
     }
     if stated:
         place = _one_of(list(stated), checkpoint.name)
@@ -202,7 +202,8 @@ def _of_own(checkpoint: Checkpoint, place: str, stated: Mapping[str, Any]) -> We
     try:
         with torch.device("meta"):
             model = network(**arguments, out_indices=(0,))
-    except (TypeError, ValueError) as error:
+        images = stated_images(stated.get("data_preprocessor"))
+    except (AttributeError, TypeError, ValueError) as error:
         raise ValueError(
             f"{checkpoint.name!r} states a network that cannot be built: {error}"
         ) from error
@@ -224,7 +225,7 @@ def _of_own(checkpoint: Checkpoint, place: str, stated: Mapping[str, Any]) -> We
         {key: getattr(model, key) for key in network.UNSEEN},
         tensors,
         classifier=classifier,
-        images=stated_images(stated.get("data_preprocessor")),
+        images=images,
         act_cfg=arguments.get("act_cfg") or {"type": "ReLU"},
         own=True,
     )
