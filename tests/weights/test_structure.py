@@ -99,6 +99,26 @@ def test_names_do_not_matter(renamed, authors, save):
     assert_close(features(ShuffleNetV2(0.5, "paper", out_indices=(0, 1, 2, 3, 4)), path), expected)
 
 
+@pytest.mark.parametrize("words", [("one", "two", "xyz"), ("last", "middle", "point")])
+def test_an_order_that_only_the_alphabet_makes_is_not_trusted(words, authors, save):
+    """A safetensors file keeps no order: that the first word is the first layer is a guess."""
+    names = dict(zip(("branch_main.0", "branch_main.3", "branch_main.5"), words, strict=True))
+    norms = dict(zip(("branch_main.1", "branch_main.4", "branch_main.6"), words, strict=True))
+
+    def renamed(key):
+        key = unknown_words(key).replace("long", "branch_main")
+        for old, word in (*names.items(), *norms.items()):
+            kind = "conv" if old in names else "norm"
+            key = key.replace(f"{old}.", f"long.{word}.{kind}.")
+        return key
+
+    state = {renamed(key): tensor for key, tensor in authors[0].items()}
+    backbone = ShuffleNetV2(0.5, "paper")
+    with pytest.raises(ValueError, match="order of the alphabet"):
+        load_pretrained(backbone, save(dict(sorted(state.items()))))
+    assert_close(features(backbone, save(state)), authors[1][1:4])
+
+
 def test_a_detector_around_does_not_matter(authors, save):
     state, expected = authors
     other = {"head.0.weight": torch.rand(9, 96, 1, 1), "neck.0.weight": torch.rand(96, 192, 1, 1)}
@@ -234,6 +254,17 @@ def test_a_renamed_file_of_the_authors_sets_or_contradicts_a_runs_images(tmp_pat
         ShuffleNetV1(3, 0.5, "inverse", init_cfg=init_cfg).init_weights()
         assert sum("bgr_to_rgb" in text for text in warnings()) == warned
         assert stated or model["data_preprocessor"]["std"] == [1.0, 1.0, 1.0]
+
+
+def test_a_detectors_checkpoint_states_its_images(torchvisions, save, tmp_path, warnings):
+    images = {"mean": [1.0, 2.0, 3.0], "std": [4.0, 5.0, 6.0], "bgr_to_rgb": True}
+    first = ShuffleNetV2(0.5)
+    load_pretrained(first, save(torchvisions), images=images)
+    detector = torch.nn.ModuleDict({"backbone": first, "neck": torch.nn.Conv2d(3, 3, 1)})
+    path = save({"state_dict": detector.state_dict()}, "epoch_1.pth")
+    model = {"type": "RetinaNet", "backbone": {}, "data_preprocessor": images | {"mean": [0, 0, 0]}}
+    assert not redirect_load_from({"load_from": path, "model": model})
+    assert "were trained on" in warnings()[0]
 
 
 def _load(rank, folder, url):
