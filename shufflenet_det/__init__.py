@@ -1,21 +1,45 @@
 """Exact ShuffleNet V1 and V2 backbones for MMDetection, on today's PyTorch.
 
-Importing the package makes mmdet usable where it is not (:mod:`shufflenet_det.host`) and registers
-the backbones and the parts of detectors that mmdet lacks in ``mmdet.registry.MODELS``.
+The import is quick: it installs import hooks (:mod:`shufflenet_det.host.import_hooks`), which make
+mmdet usable and register the networks when mmengine and mmdet are imported, and it loads the
+public names when they are first used.
 """
 
-from . import host, weights
-from .backbones import MobileNetV1, ShuffleNetV1, ShuffleNetV2, Xception
-from .backbones.base import LevelBackbone
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from .host import import_hooks
 from .version import __version__
 
-LevelBackbone.pretrained_loader = staticmethod(weights.load_pretrained)
-if host.apply():
-    from mmdet.registry import MODELS
+if TYPE_CHECKING:
+    from .backbones import MobileNetV1, ShuffleNetV1, ShuffleNetV2, Xception
+    from .detector import Detector
 
-    from . import detectors  # noqa: F401
+# Public names and the module of each.
+_LAZY = {
+    "Detector": ".detector",
+    "EstimateStatistics": ".detectors.statistics",
+    "MobileNetV1": ".backbones",
+    "NanoDet": ".detectors.nanodet",
+    "NanoDetPlus": ".detectors.nanodet",
+    "RandomColor": ".data.warp",
+    "RandomWarp": ".data.warp",
+    "ShuffleNetV1": ".backbones",
+    "ShuffleNetV2": ".backbones",
+    "WarpResize": ".data.warp",
+    "Xception": ".backbones",
+}
 
-    for _backbone in (MobileNetV1, ShuffleNetV1, ShuffleNetV2, Xception):
-        MODELS.register_module(module=_backbone)
+__all__ = ["Detector", "MobileNetV1", "ShuffleNetV1", "ShuffleNetV2", "Xception", "__version__"]
 
-__all__ = ["MobileNetV1", "ShuffleNetV1", "ShuffleNetV2", "Xception", "__version__"]
+import_hooks.install()
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_LAZY[name], __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

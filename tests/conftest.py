@@ -69,7 +69,11 @@ def tool(monkeypatch):
 
     def run(name, *arguments):
         monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
-        runpy.run_path(str(ROOT / "tools" / name), run_name="__main__")
+        try:
+            runpy.run_path(str(ROOT / "tools" / name), run_name="__main__")
+        except SystemExit as ended:
+            if ended.code:
+                raise
 
     return run
 

@@ -145,13 +145,13 @@ def test_the_demo_draws_every_picture_of_a_folder(resumed, demo_data, python, tm
         *("tools/demo.py", dumped, resumed[0] / "epoch_2.pth", demo_data / "val2017"),
         *("--out-dir", tmp_path, "--score-thr", "0"),
     )
-    pictures = {p.name: cv2.imread(str(p)) for p in (tmp_path / "vis").iterdir()}
+    pictures = {p.name: cv2.imread(str(p)) for p in tmp_path.iterdir()}
     for path in (demo_data / "val2017").iterdir():
         original = cv2.imread(str(path))
         assert pictures[path.name].shape == original.shape
         # what a JPEG loses is small, a box is not
         assert np.abs(pictures[path.name].astype(int) - original).max() > 100
-    assert len(pictures) == len(list((tmp_path / "preds").iterdir())) == 4
+    assert len(pictures) == 4
 
 
 def free_port():
@@ -193,10 +193,9 @@ def test_mixed_precision_and_scaled_learning_rate(mixed):
 
 def test_the_own_dataset_example_trains(tool, own_data, monkeypatch):
     monkeypatch.chdir(own_data)
-    small = [o for o in SMALL_SSD if "max_epochs" not in o and "times" not in o]
-    once = ["train_cfg.max_epochs=1", "train_dataloader.dataset.times=1"]
+    once = ["train_cfg.max_epochs=1", "train_cfg.val_interval=1", "train_dataloader.batch_size=2"]
     config = ROOT / "configs/own_dataset.py"
-    tool("train.py", config, "--cfg-options", *small, *once)
+    tool("train.py", config, "--cfg-options", *once, "model.init_cfg=None")
     checkpoint = torch.load("work_dirs/own_dataset/epoch_1.pth", weights_only=True)
     assert checkpoint["meta"]["iter"] == 2
     assert tuple(checkpoint["meta"]["dataset_meta"]["classes"]) == ("helmet", "vest")
@@ -217,6 +216,8 @@ def test_the_main_config_trains_and_evaluates_on_real_images(tool, tmp_path):
 
 HELP = """if True:
     import runpy, sys
+    import shufflenet_det
+    before = set(sys.modules)
     sys.path.insert(0, "tools")
     for name in sys.argv[1:]:
         sys.argv = [name, "--help"]
@@ -224,40 +225,51 @@ HELP = """if True:
             runpy.run_path(f"tools/{name}", run_name="__main__")
         except SystemExit as ended:
             assert ended.code == 0
-    print("LOADED", [m for m in ("torch", "mmdet", "mmcv", "torchvision") if m in sys.modules])
+    heavy = {"torch", "mmdet", "mmcv", "torchvision"} & (set(sys.modules) - before)
+    print("LOADED", sorted(heavy))
 """
 
 
-def test_help_needs_no_torch(python):
+def test_help_loads_no_more_than_the_package_does(python):
     printed = python("-c", HELP, *PROGRAMS).stdout
     assert printed.count("usage: ") == len(PROGRAMS)
     assert printed.endswith("LOADED []\n")
 
 
+@pytest.fixture
+def refused(tool, capsys):
+    """Run a program that refuses its arguments, and give the sentence that it prints."""
+
+    def run(*words):
+        with pytest.raises(SystemExit) as ended:
+            tool(*words)
+        if isinstance(ended.value.code, str):
+            return ended.value.code
+        assert ended.value.code == 2
+        return capsys.readouterr().err.splitlines()[-1]
+
+    return run
+
+
 MISSING_DATA = {
     "train.py": ["train.py", MAIN],
     "train.py, SSDLite": ["train.py", SSDLITE],
-    "test.py": ["test.py", MAIN, "any.pth"],
+    "test.py": ["test.py", MAIN, __file__],
     "train.py, other data": ["train.py", "configs/bccd/ssdlite320_shufflenet_bccd.py"],
 }
 
 
 @pytest.mark.parametrize("case", MISSING_DATA)
-def test_missing_data_is_one_message(tool, case):
-    program, config, *rest = MISSING_DATA[case]
-    with pytest.raises(SystemExit) as ended:
-        tool(program, ROOT / config, *rest, "--cfg-options", "data_root=/nowhere/")
-    message = str(ended.value.code)
-    assert len(message.splitlines()) == 1
+def test_missing_data_is_one_message(refused, case):
+    message = refused(*MISSING_DATA[case], "--cfg-options", "data_root=/nowhere/")
     for part in ("/nowhere/annotations/instances_", "tools/download_coco.py", "--demo"):
         assert part in message
 
 
 @pytest.mark.parametrize("program", ["train.py", "test.py", "demo.py"])
-def test_an_unknown_config_is_named(tool, program):
+def test_an_unknown_config_is_named(refused, program):
     rest = {"train.py": [], "test.py": ["a.pth"], "demo.py": ["a.pth", "b.jpg", "--out-dir", "c"]}
-    with pytest.raises(SystemExit, match=r"configs/no_such\.py"):
-        tool(program, "configs/no_such.py", *rest[program])
+    assert "configs/no_such.py" in refused(program, "configs/no_such.py", *rest[program])
 
 
 @pytest.mark.parametrize(
@@ -269,24 +281,23 @@ def test_an_unknown_config_is_named(tool, program):
         ("reproduce.py", "run", "v1/mobilenet_300", "--demo"),
     ],
 )
-def test_an_option_without_a_value_is_named(tool, words, capsys):
-    with pytest.raises(SystemExit):
-        tool(*words, "--cfg-options", "a=1", "data_root")
-    assert "--cfg-options: must be KEY=VALUE, not 'data_root'" in capsys.readouterr().err
+def test_an_option_without_a_value_is_named(refused, words):
+    message = refused(*words, "--cfg-options", "a=1", "data_root")
+    assert "--cfg-options: must be KEY=VALUE, not 'data_root'" in message
 
 
-def test_the_demo_of_other_data_is_refused(tool):
-    config = ROOT / "configs/bccd/ssdlite320_shufflenet_bccd.py"
-    with pytest.raises(SystemExit, match=r"--demo needs a config for COCO"):
-        tool("train.py", config, "--demo")
+def test_the_demo_of_other_data_is_refused(refused):
+    config = "bccd/ssdlite320_shufflenet_bccd"
+    assert "--demo needs a config for COCO" in refused("train.py", config, "--demo")
 
 
-def test_a_wrong_name_for_predictions_is_refused(tool, demo_data):
-    with pytest.raises((SystemExit, ValueError), match=r"results\.json.*\.pkl"):
-        tool(
-            *("test.py", ROOT / SSDLITE, "any.pth", "--out", "results.json"),
-            *options(demo_data, SMALL_SSD),
-        )
+def test_a_wrong_name_for_predictions_is_refused(refused):
+    message = refused("test.py", SSDLITE, __file__, "--out", "results.json")
+    assert "'results.json': must end in .pkl" in message
+
+
+def test_a_missing_file_is_named(refused):
+    assert "no_such.pth" in refused("test.py", SSDLITE, "no_such.pth")
 
 
 def test_a_missing_picture_is_named(tool):

@@ -35,7 +35,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
 
 def load_config(args: argparse.Namespace, splits: tuple[str, ...]) -> Config:
     """The config fitted to the run, or exit with the one sentence that says what is wrong."""
-    from shufflenet_det.runs import load_run_config
+    from shufflenet_det.training import load_run_config
 
     overrides = {
         name: getattr(args, name)

@@ -1,6 +1,6 @@
 """The walk over stem and stages that the backbones share."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any, ClassVar
@@ -35,8 +35,6 @@ class LevelBackbone(BaseModule):
         unbuilt_parts: Names of the parts above the last output.
     """
 
-    # Loads ``init_cfg``'s ``Pretrained``; the package sets it, as weights/ is above this room.
-    pretrained_loader: ClassVar[Callable[..., None]]
     # Arguments that decide what weights compute and that no shape shows: state_dicts state them.
     UNSEEN: ClassVar[dict[str, Any]] = {}
 
@@ -163,8 +161,10 @@ class LevelBackbone(BaseModule):
         init_cfgs = [self.init_cfg] if isinstance(self.init_cfg, dict) else self.init_cfg
         for cfg in init_cfgs:
             if cfg["type"] in ("Pretrained", PretrainedInit):
-                arguments = {k: v for k, v in cfg.items() if k != "type"}
-                self.pretrained_loader(self, **arguments)
+                # weights/ is above this room, so it is imported when it is needed.
+                from ..weights import load_pretrained
+
+                load_pretrained(self, **{k: v for k, v in cfg.items() if k != "type"})
                 self.is_init = True
                 return
         super().init_weights()

@@ -4,17 +4,21 @@ A sub-command is a module of this package. Its docstring's first line is the hel
 ``EXAMPLE`` is one command line, ``add_arguments(parser)`` declares the arguments and
 ``run(args)`` does the work. Nothing but the standard library is imported before ``run``, so
 ``--help`` is quick.
+
+A user's mistake becomes one sentence and exit status 2 (:mod:`._mistakes`), a defect of ours keeps
+its traceback and status 1, and ``SHUFFLENET_DET_TRACEBACK=1`` shows the traceback of everything.
 """
 
 import argparse
 import importlib
 import os
 import pkgutil
+import signal
 import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-SHOW_TRACEBACK = "SHUFFLENET_DET_TRACEBACK"
+from ._mistakes import SHOW_TRACEBACK, sentence
 
 
 def commands() -> dict[str, ModuleType]:
@@ -61,8 +65,14 @@ def _run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> in
     args = parser.parse_args(arguments)
     try:
         return args.run(args) or 0
-    except (OSError, ValueError, RuntimeError, ImportError) as error:
+    except KeyboardInterrupt as error:  # a command that can continue says how in its message
         if os.environ.get(SHOW_TRACEBACK):
             raise
-        print(f"{args.parser.prog}: error: {error}", file=sys.stderr)
+        print(f"{args.parser.prog}: {str(error) or 'interrupted'}", file=sys.stderr)
+        return 128 + getattr(error, "signal", signal.SIGINT)
+    except Exception as error:
+        mistake = None if os.environ.get(SHOW_TRACEBACK) else sentence(error)
+        if mistake is None:
+            raise
+        print(f"{args.parser.prog}: error: {mistake}", file=sys.stderr)
         return 2

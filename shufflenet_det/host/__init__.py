@@ -1,26 +1,5 @@
-"""Every workaround for mmcv, mmdet, mmengine and torch, one small module each.
+"""Every workaround for mmcv, mmdet, mmengine and torch.
 
-:func:`apply` is called by ``import shufflenet_det``; the rest of the package reads as if the host
-were sound.
+:mod:`.import_hooks` applies them to the modules of the host when those are imported; the rest of
+the package reads as if the host were sound. Importing this package imports nothing else.
 """
-
-from . import checkpoints, environment, installed_packages, local_files, mmcv_ext, ssd_head
-
-
-def apply() -> bool:
-    """Make mmdet usable where it is not; may be called again.
-
-    Returns:
-        Whether mmdet can be imported. If not, any later ``import mmdet`` raises an ImportError
-        that says in one sentence what is missing and which command mends it.
-    """
-    checkpoints.install()
-    local_files.install()
-    installed_packages.install()
-    problem = environment.problem()
-    if problem is not None:
-        environment.forbid_mmdet(problem)
-        return False
-    mmcv_ext.install()
-    ssd_head.install()
-    return True

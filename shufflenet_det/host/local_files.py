@@ -5,11 +5,14 @@ mmengine writes checkpoints in place, so a run killed while it saves leaves half
 """
 
 import os
+import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 
-from mmengine.fileio import LocalBackend, register_backend
+PARTIAL = ".shufflenet_det-*.part"  # a pattern of what a process that was killed leaves behind
 
 
 @contextmanager
@@ -17,30 +20,35 @@ def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Let a file appear, or be replaced, when all of it is written, and be left alone if not.
 
     Args:
-        path: Of the file; its folder is made.
+        path: Of the file; its folder is made. A link is followed, and an existing file keeps its
+            permissions. What is no regular file (a pipe, ``/dev/stdout``) is written directly.
 
     Yields:
-        The path to write to, beside it.
+        The path to write to, in the same folder.
     """
-    path = Path(path)
+    path = Path(os.path.realpath(path))
+    if path.exists() and not path.is_file():
+        yield path
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
+    # A name of its own length: with the file's in it, it could be longer than names may be.
+    partial = path.parent / PARTIAL.replace("*", secrets.token_hex(8))
     try:
         yield partial
+        if path.exists():
+            shutil.copymode(path, partial)
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
 
 
-class WholeFilesBackend(LocalBackend):
-    """mmengine's local backend, whose ``put`` writes beside the file and renames."""
+def install(module: ModuleType) -> None:
+    """Let mmengine's ``put`` write beside the file and rename, for paths without a scheme."""
 
-    def put(self, obj: bytes, filepath: str | Path) -> None:
-        """Write ``obj`` to ``filepath``, which never holds a part of it."""
-        with written_whole(filepath) as partial:
-            super().put(obj, partial)
+    class WholeFilesBackend(module.LocalBackend):  # type: ignore[name-defined]
+        def put(self, obj: bytes, filepath: str | Path) -> None:
+            """Write ``obj`` to ``filepath``, which never holds a part of it."""
+            with written_whole(filepath) as partial:
+                super().put(obj, partial)
 
-
-def install() -> None:
-    """Use :class:`WholeFilesBackend` for paths without a scheme."""
-    register_backend("local", WholeFilesBackend, force=True, prefixes="")
+    module.register_backend("local", WholeFilesBackend, force=True, prefixes="")

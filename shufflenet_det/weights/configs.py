@@ -8,6 +8,7 @@ from mmengine.logging import print_log
 
 from .files import open_checkpoint
 from .layouts import OURS, Pixels
+from .nanodet import is_nanodet
 from .recognition import recognise
 from .records import Record, find_record
 
@@ -51,7 +52,8 @@ def redirect_load_from(cfg: MutableMapping[str, Any]) -> bool:
 
     Args:
         cfg: A whole mmdet config. Where its ``load_from`` is not a detector of this package,
-            ``model.backbone.init_cfg`` takes it over and ``load_from`` becomes None.
+            ``model.backbone.init_cfg`` takes it over and ``load_from`` becomes None. A NanoDet
+            file's whole detector initialises a NanoDet, its classes may be others.
 
     Returns:
         Whether it did.
@@ -64,6 +66,12 @@ def redirect_load_from(cfg: MutableMapping[str, Any]) -> bool:
     if not name:
         return False
     opened = open_checkpoint(name)
+    if str(cfg["model"]["type"]).endswith(("NanoDet", "NanoDetPlus")) and is_nanodet(
+        opened.tensors
+    ):
+        cfg["model"]["init_cfg"] = {"type": "Pretrained", "checkpoint": name}
+        cfg["load_from"] = None
+        return True
     weights = recognise(opened)
     if weights is None or (weights.layout in OURS.values() and _is_detector(opened.tensors)):
         return False

@@ -18,7 +18,7 @@ from mmengine.dist import barrier, get_local_rank
 from mmengine.runner import CheckpointLoader
 from torch import Tensor
 
-from ..host.checkpoints import load_from_local
+from ..host.checkpoints import INERT, load_from_local
 from ..host.local_files import written_whole
 from .records import find_record
 
@@ -32,19 +32,6 @@ _CONTAINERS: tuple[str, ...] = (
 # network it is.
 _STATEMENT = "network"
 _HEADER_BYTES = 8  # of a safetensors file: the length of its JSON header
-
-
-class _Inert:
-    """Stands for a class that a file names and that is not looked at."""
-
-
-# NanoDet's published files have Lightning's class, not an instance, as a key beside the weights;
-# torchvision's training program keeps its arguments.
-_INERT: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
-    (_Inert, "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint"),
-    (_Inert, "lightning.pytorch.callbacks.model_checkpoint.ModelCheckpoint"),
-    (_Inert, "argparse.Namespace"),
-]
 
 
 @dataclass(frozen=True)
@@ -185,7 +172,7 @@ def _open(path: Path) -> tuple[Any, dict[str, Any] | None]:
             _check_digest(path)
             if _is_safetensors(path):
                 return _open_safetensors(path)
-            with torch.serialization.safe_globals(_INERT):
+            with torch.serialization.safe_globals(INERT):
                 return load_from_local(str(path), map_location="cpu"), None
         with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(path) as archive:
             try:

@@ -274,6 +274,7 @@ def _others() -> list[Record]:
             width,
             name=f"nanodet/plus-m{'' if width == 1.0 else '-1.5x'}_{size}",
             url=f"{root}/nanodet-plus-m{'' if width == 1.0 else '-1.5x'}_{size}_checkpoint.ckpt",
+            aliases=(f"nanodet_plus_m{'' if width == 1.0 else '_1.5x'}_{size}",),
             top1=None,
             licence="Apache-2.0",
             source=f"RangiLyu/nanodet config/nanodet-plus-m*_{size}.yml",

@@ -11,18 +11,33 @@ from mmengine.utils import package_utils
 from shufflenet_det.host import installed_packages
 
 
-@pytest.mark.parametrize("name", ["mmdet", "opencv-python", "pycocotools"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("mmdet", "MMDet", "opencv-python", "pycocotools"),
+        *("Pillow", "PyYAML", "pyyaml", "shufflenet-det", "protobuf"),
+    ],
+)
 def test_a_distribution_is_found_by_its_own_name_or_its_modules(name):
     folder = Path(installed_packages.get_installed_path(name))
-    module = {"opencv-python": "cv2"}.get(name, name)
+    modules = {"opencv-python": "cv2", "pillow": "PIL", "pyyaml": "yaml", "mmdet": "mmdet"}
+    modules |= {"shufflenet-det": "shufflenet_det", "protobuf": "google.protobuf"}
+    module = modules.get(name.lower(), name)
     assert installed_packages.is_installed(name)
     assert folder == Path(util.find_spec(module).origin).parent
 
 
-def test_what_is_not_installed_is_named():
-    assert not installed_packages.is_installed("no-such-package")
-    with pytest.raises(ModuleNotFoundError, match="no-such-package"):
-        installed_packages.get_installed_path("no-such-package")
+@pytest.mark.parametrize("name", ["no-such-package", "no.such.pkg"])
+def test_what_is_not_installed_is_named(name):
+    assert not installed_packages.is_installed(name)
+    with pytest.raises(ModuleNotFoundError, match=name):
+        installed_packages.get_installed_path(name)
+
+
+def test_a_folder_that_is_no_package_is_not_installed(tmp_path, monkeypatch):
+    (tmp_path / "a_folder").mkdir()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert not installed_packages.is_installed("a_folder")
 
 
 @pytest.mark.parametrize("present", [False, True], ids=["without", "with"])
@@ -41,7 +56,7 @@ def test_mmengine_is_left_alone_where_pkg_resources_is(present, monkeypatch):
     monkeypatch.setattr(util, "find_spec", found)
     if not present and find_spec("pkg_resources") is not None:
         monkeypatch.setattr(util, "find_spec", lambda name, *a: None)
-    installed_packages.install()
+    installed_packages.install(package_utils)
     expected = theirs if present else installed_packages.is_installed
     assert package_utils.is_installed is expected
     assert holder.is_installed is expected

@@ -7,7 +7,7 @@ from mmengine.runner.checkpoint import get_state_dict
 from published_networks import Tape, halves_v2, megvii_v1, openmmlab_v1, torchvision_names
 
 from shufflenet_det.backbones import ShuffleNetV1, ShuffleNetV2
-from shufflenet_det.runs import load_run_config
+from shufflenet_det.training import load_run_config
 from shufflenet_det.weights import find_record, load_pretrained, read_weights, redirect_load_from
 
 X = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(1), dtype=torch.float64)

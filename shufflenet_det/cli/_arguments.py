@@ -1,0 +1,76 @@
+"""The flags that sub-commands share, named as mmdet names them, and the config they lead to."""
+
+import argparse
+import os
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+
+def key_value(word: str) -> str:
+    """The ``type`` of a word of ``--cfg-options``, which :func:`parse_options` takes apart."""
+    if "=" not in word:
+        raise argparse.ArgumentTypeError(f"must be KEY=VALUE, not {word!r}")
+    return word
+
+
+def parse_options(words: list[str]) -> dict[str, Any]:
+    """The overrides by dotted key of words KEY=VALUE, with mmengine's syntax of values."""
+    from mmengine.config import DictAction
+
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--options", nargs="*", action=DictAction, default={})
+    return parser.parse_args(["--options", *words]).options
+
+
+def add_config_options(parser: argparse.ArgumentParser) -> None:
+    """``--cfg-options``, a list of words KEY=VALUE."""
+    parser.add_argument(
+        "--cfg-options",
+        nargs="+",
+        action="extend",
+        type=key_value,
+        default=[],
+        metavar="KEY=VALUE",
+        help="override values of the config, for example data_root=/data/coco/ "
+        "train_dataloader.batch_size=8; lists are key=a,b or key='[a,b]'",
+    )
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """What training and testing share."""
+    parser.add_argument(
+        "config", help="a config file, or the name of a shipped one: faster_rcnn_shufflenet_coco"
+    )
+    parser.add_argument(
+        "--work-dir", metavar="DIR", help="folder for logs and checkpoints (work_dirs/CONFIG)"
+    )
+    parser.add_argument(
+        "--demo", action="store_true", help="use a small synthetic data set, made on first use"
+    )
+    add_config_options(parser)
+    parser.add_argument(
+        "--launcher",
+        choices=["none", "pytorch", "slurm", "mpi"],
+        default="none",
+        help="what started the processes of a distributed run (%(default)s)",
+    )
+    parser.add_argument(
+        "--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS
+    )  # old launchers set it
+
+
+def load_config(args: argparse.Namespace, splits: tuple[str, ...]) -> "Config":
+    """The config that :func:`add_run_arguments` leads to, fitted to the run."""
+    from shufflenet_det.training import load_run_config
+
+    os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
+    return load_run_config(
+        args.config,
+        cfg_options=parse_options(args.cfg_options),
+        work_dir=args.work_dir,
+        launcher=args.launcher,
+        demo=args.demo,
+        splits=splits,
+    )

@@ -1,0 +1,104 @@
+"""Which exceptions are a user's mistake, and the one sentence that each becomes.
+
+A mistake is what the code at hand, or a library, has looked for and raised on purpose, what the
+operating system refuses, and a wrong argument in a config. Everything else is a defect of ours
+and shows its traceback.
+"""
+
+import dis
+import os
+import re
+from collections.abc import Iterator
+from types import TracebackType
+
+SHOW_TRACEBACK = "SHUFFLENET_DET_TRACEBACK"
+_OURS = __package__.partition(".")[0]
+_RAISED_ON_PURPOSE = (ValueError, TypeError, KeyError, RuntimeError, AssertionError)
+# What torch puts before the message of an error in a data-loading process.
+_IN_WORKER = re.compile(r"Caught \w+ in .*?process \d+\.\s+Original Traceback", re.DOTALL)
+_WORKER_DIED = re.compile(
+    r"DataLoader worker \(pid\(?s?\)? ?[\d, ]+\) (is killed by signal: [\w ]+|exited unexpectedly)"
+)
+
+
+def sentence(error: BaseException) -> str | None:
+    """The one sentence for a user's mistake.
+
+    Args:
+        error: What was raised.
+
+    Returns:
+        The sentence; None for a defect, whose traceback is wanted.
+    """
+    for one in _chain(error):
+        if died := _WORKER_DIED.search(str(one)):
+            return (
+                f"a data-loading process {died[1]}, most often for want of memory: lower "
+                "train_dataloader.num_workers or batch_size; --resume continues a training"
+            )
+    if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError):
+        return (
+            f"out of memory: lower train_dataloader.batch_size or the image size ({_text(error)})"
+        )
+    if isinstance(error, OSError):
+        return _text(error)
+    if _IN_WORKER.search(str(error)):
+        # The traceback of the process is text: its last entry is where the error was raised.
+        place = re.findall(r'File "([^"]+)", line \d+, in .*\n +(raise\b)?', str(error))[-1]
+        return _told(error, raised=bool(place[1]), file=place[0])
+    if isinstance(error, ImportError):
+        return None if (error.name or "").startswith(_OURS) else _text(error)
+    frames = list(_frames(error.__traceback__))
+    code, instruction = frames[-1].tb_frame.f_code, frames[-1].tb_lasti
+    raised = code.co_code[instruction] == dis.opmap["RAISE_VARARGS"]
+    return _told(error, raised=raised or _is_wrong_argument(error, frames), file=code.co_filename)
+
+
+def _told(error: BaseException, *, raised: bool, file: str) -> str | None:
+    library = None if f"{os.sep}{_OURS}{os.sep}" in file else _library(file)
+    if isinstance(error, AssertionError):
+        raised = raised and library is not None and str(error) not in ("", "None")
+    if not (raised and isinstance(error, _RAISED_ON_PURPOSE)):
+        return None
+    if library is None:
+        return _text(error)
+    return f"{_text(error)} (from {library}; {SHOW_TRACEBACK}=1 shows where)"
+
+
+def _is_wrong_argument(error: BaseException, frames: list[TracebackType]) -> bool:
+    """Whether mmengine called a class with arguments from a config that it does not have."""
+    codes = [frame.tb_frame.f_code for frame in frames]
+    while codes[-1].co_name == "__init__":  # arguments that are passed on
+        codes.pop()
+    caller = codes[-1].co_filename.replace(os.sep, "/")
+    built = caller.endswith("mmengine/registry/build_functions.py")
+    return built and isinstance(error, TypeError) and " argument" in str(error)
+
+
+def _text(error: BaseException) -> str:
+    text = str(error)
+    if _IN_WORKER.search(text):
+        text = re.split(rf"\n(?:[\w.]+\.)?{type(error).__name__}: ", text)[-1]
+    elif isinstance(error, KeyError) and error.args:
+        text = str(error.args[0])  # a KeyError quotes its message
+        text = text if " " in text else f"{text!r} is missing"
+    return " ".join(text.split()) or type(error).__name__
+
+
+def _library(file: str) -> str:
+    parts = file.replace(os.sep, "/").split("/")
+    if "site-packages" in parts:
+        return parts[parts.index("site-packages") + 1].removesuffix(".py")
+    return "/".join(parts[-2:])
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _frames(frame: TracebackType | None) -> Iterator[TracebackType]:
+    while frame is not None:
+        yield frame
+        frame = frame.tb_next

@@ -1,0 +1,55 @@
+"""The configs that come with the package, found by name."""
+
+import difflib
+import os
+from pathlib import Path
+
+_PACKAGE = Path(__file__).parent
+
+
+def config_folder() -> Path:
+    """The folder of the shipped configs: beside the package's modules, or of the checkout."""
+    installed = _PACKAGE / "configs"
+    return installed if installed.is_dir() else _PACKAGE.parent / "configs"
+
+
+def config_names() -> list[str]:
+    """The names that :func:`find_config` knows, such as ``paper_v2/shufflenetv2_1x``."""
+    folder = config_folder()
+    names = (path.relative_to(folder).with_suffix("") for path in folder.rglob("*.py"))
+    return sorted(name.as_posix() for name in names if not any(p[0] == "_" for p in name.parts))
+
+
+def find_config(name: str | os.PathLike[str]) -> Path:
+    """Find a config file.
+
+    Args:
+        name: The path of a file, or the name of a shipped config:
+            ``faster_rcnn_shufflenet_coco``, ``paper_v2/shufflenetv2_1x``; the folder may be left
+            out where it is not needed, and ``configs/NAME.py`` is the same name.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        FileNotFoundError: There is neither; the message says which names are near.
+        ValueError: Configs of several folders have this name.
+    """
+    if Path(name).is_file():
+        return Path(name)
+    wanted = os.fspath(name).replace(os.sep, "/").removeprefix("./").removeprefix("configs/")
+    wanted = wanted.removesuffix(".py")
+    names = config_names()
+    found = [n for n in names if n == wanted] or [n for n in names if n.endswith(f"/{wanted}")]
+    if len(found) > 1:
+        raise ValueError(
+            f"config {os.fspath(name)!r} is one of {', '.join(found)}: name the folder"
+        )
+    if found:
+        return config_folder() / f"{found[0]}.py"
+    short = {n.rpartition("/")[2]: n for n in names} | {n: n for n in names}
+    near = dict.fromkeys(short[n] for n in difflib.get_close_matches(wanted, short))
+    hint = f"did you mean {' or '.join(near)}?" if near else f"configs: {', '.join(names)}"
+    raise FileNotFoundError(
+        f"config {os.fspath(name)!r} is neither a file nor the name of a config; {hint}"
+    )

@@ -1,0 +1,151 @@
+"""The finders and the module that one of them makes; the ops themselves are in test_ops_*.py."""
+
+import ast
+import copy
+import importlib
+import inspect
+import pickle
+import pkgutil
+import subprocess
+import sys
+from importlib import util
+from pathlib import Path
+
+import mmcv
+import pytest
+
+import shufflenet_det  # noqa: F401  # installs the finder
+from shufflenet_det.host import import_hooks, ops
+
+
+@pytest.fixture
+def ext():
+    return importlib.import_module("mmcv._ext")
+
+
+def run(code, *args):
+    """Standard output of a fresh interpreter, as words."""
+    process = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code, *map(str, args)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return process.stdout.split()
+
+
+def test_mmcv_ops_and_mmdet_models_import():
+    assert importlib.import_module("mmcv.ops").nms
+    assert importlib.import_module("mmdet.models").FasterRCNN
+
+
+def test_install_adds_two_finders_once(monkeypatch):
+    others = [finder for finder in sys.meta_path if not import_hooks._is_ours(finder)]
+    monkeypatch.setattr(sys, "meta_path", others.copy())
+    monkeypatch.setattr(import_hooks, "_WORKAROUNDS", {})
+    import_hooks.install()
+    import_hooks.install()
+    assert sys.meta_path[1:-1] == others
+    assert isinstance(sys.meta_path[0], import_hooks._Front)
+    assert isinstance(sys.meta_path[-1], import_hooks._Ext)
+
+
+@pytest.mark.parametrize("name", ["mmcv", "mmcv._ext2", "mmcv._ext.nms", "_ext", "mmcv.ops"])
+def test_finder_answers_for_nothing_else(name):
+    assert import_hooks._Ext().find_spec(name, None) is None
+
+
+def test_compiled_mmcv_is_left_alone(tmp_path):
+    (tmp_path / "_ext.py").write_text("marker = 'compiled'")
+    code = """if True:
+        import sys
+        import mmcv
+        mmcv.__path__.append(sys.argv[1])
+        from shufflenet_det.host import import_hooks
+        import mmcv._ext
+        print(import_hooks.serving(), mmcv._ext.marker)"""
+    assert run(code, tmp_path) == ["mmcv", "compiled"]
+
+
+def test_a_workaround_that_does_not_fit_warns_and_the_import_goes_through(monkeypatch, tmp_path):
+    (tmp_path / "host_of_tomorrow.py").write_text("value = 1")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setitem(import_hooks._WORKAROUNDS, "host_of_tomorrow", lambda module: module.gone)
+    with pytest.warns(UserWarning, match=r"host_of_tomorrow.*gone"):
+        assert importlib.import_module("host_of_tomorrow").value == 1
+
+
+def test_serving():
+    assert import_hooks.serving() == "torchvision"
+
+
+def test_serving_without_mmcv(monkeypatch):
+    monkeypatch.setattr(util, "find_spec", lambda name: None)
+    with pytest.raises(ModuleNotFoundError, match="mmcv"):
+        import_hooks.serving()
+
+
+def test_mmengine_and_mmcv_find_it_without_the_pkgutil_function_that_python_3_14_drops(monkeypatch):
+    from mmcv.utils.ext_loader import check_ops_exist
+    from mmengine.utils.dl_utils.misc import mmcv_full_available
+
+    monkeypatch.delattr(pkgutil, "find_loader", raising=False)
+    assert mmcv_full_available()
+    assert check_ops_exist()
+
+
+def test_spec(ext):
+    assert ext.__spec__.name == ext.__name__ == "mmcv._ext"
+    assert ext.__loader__ is ext.__spec__.loader
+    assert importlib.reload(ext).nms is ops.nms
+
+
+@pytest.mark.parametrize("name", ops.__all__)
+def test_op_is_carried(ext, name):
+    assert getattr(ext, name) is getattr(ops, name)
+
+
+@pytest.mark.parametrize("name", ["nms_rotated", "psamask_forward", "voxelize"])
+def test_op_that_is_not_carried(ext, name):
+    with pytest.raises(NotImplementedError, match=f"'{name}'.*compiled mmcv.*mim install mmcv"):
+        getattr(ext, name)(1, anything=2)
+
+
+def test_ops_that_are_not_carried_are_named():
+    """Of every module of mmcv.ops, what it asks of the compiled one is carried or named."""
+    asked = {}
+    for path in sorted((Path(mmcv.__file__).parent / "ops").glob("*.py")):
+        for call in ast.walk(ast.parse(path.read_text())):
+            if isinstance(call, ast.Call) and getattr(call.func, "attr", None) == "load_ext":
+                asked[path.stem] = ast.literal_eval(call.args[1])
+    missing = {
+        op if module == "nms" else module
+        for module, names in asked.items()
+        for op in names
+        if op not in ops.__all__
+    }
+    named = [op for names in ops.NOT_CARRIED.values() for op in names]
+    assert sorted(named) == sorted(missing)
+
+
+@pytest.mark.parametrize(
+    "name", ["__path__", "__file__", "__wrapped__", "__bases__", "__getstate__x", "_repr_html_"]
+)
+def test_private_names_are_missing(ext, name):
+    assert not hasattr(ext, name)
+
+
+def test_probing_the_module(ext):
+    assert inspect.unwrap(ext) is ext
+    assert inspect.getdoc(ext)
+    with pytest.raises(TypeError):
+        copy.copy(ext)
+    with pytest.raises(TypeError):
+        pickle.dumps(ext)
+
+
+def test_what_mmcv_reports_about_the_kernels():
+    from mmcv.ops import get_compiler_version, get_compiling_cuda_version
+
+    assert "torchvision" in get_compiler_version()
+    assert get_compiling_cuda_version()
