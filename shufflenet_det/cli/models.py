@@ -4,9 +4,14 @@ Published figures are their authors', on the 5,000 images of COCO's val2017.
 """
 
 import argparse
+from typing import Any
 
 EXAMPLE = "shufflenet-det models"
-COLUMNS = ("name", "image", "mAP", "parameters", "multiply-adds", "licence", "weights")
+COLUMNS = ("name", "image", "mAP", "params", "MACs", "licence", "weights")
+CAPTION = (
+    "mAP: published, on COCO val2017 (5,000 images). params, MACs: parameters and multiply-adds of "
+    "one image. Weights are downloaded on first use."
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,7 +25,7 @@ def run(args: argparse.Namespace) -> None:
 
     from ..detector.ready import ready_detectors, weights_path
 
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name, record in sorted(ready_detectors().items()):
         path = weights_path(record)
         metrics = record.metrics
@@ -42,12 +47,18 @@ def run(args: argparse.Namespace) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(caption="mAP on COCO val2017 as published; weights are downloaded on first use")
+    table = Table(box=None, padding=(0, 1), caption=CAPTION, caption_justify="left")
     for column in COLUMNS:
-        table.add_column(column, justify="right" if column in COLUMNS[1:5] else "left")
+        right = column in COLUMNS[1:5]
+        table.add_column(column, justify="right" if right else "left", no_wrap=True)
     for row in rows:
-        side = f"{row['image']}x{row['image']}"
-        counts = f"{row['parameters'] / 1e6:.2f} M", f"{row['multiply-adds'] / 1e9:.2f} G"
-        at_hand = row["weights"] if row["at hand"] else "not yet here"
-        table.add_row(row["name"], side, f"{row['mAP']:.1f}", *counts, row["licence"], at_hand)
+        table.add_row(
+            row["name"],
+            f"{row['image']}x{row['image']}",
+            f"{row['mAP']:.1f}",
+            f"{row['parameters'] / 1e6:.2f} M",
+            f"{row['multiply-adds'] / 1e9:.2f} G",
+            row["licence"],
+            "here" if row["at hand"] else "not here",
+        )
     Console().print(table)
