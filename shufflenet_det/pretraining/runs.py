@@ -7,10 +7,9 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.dist import get_world_size, init_dist, is_distributed
 from mmengine.model import is_model_wrapper
-from mmengine.runner import Runner
 
 from ..host import amp as host_amp
-from ..training import load_run_config
+from ..training import build_runner, load_run_config
 from ..weights import needed_arguments, read_weights
 from .demo import SHAPES, SIDE, make_demo_classes
 from .folders import require_image_folders
@@ -106,7 +105,7 @@ def pretrain(
     if resume is not None:
         cfg.resume = True
         cfg.load_from = None if resume == "auto" else resume
-    runner = Runner.from_cfg(cfg)
+    runner = build_runner(cfg)
     loader = runner.train_loop.dataloader
     if not len(loader):
         raise ValueError(
@@ -129,7 +128,7 @@ def evaluate(cfg: Config) -> dict[str, float]:
         ValueError: Tensors of the backbone are missing or left over.
         UnreadableImageError: An image is damaged.
     """
-    runner = Runner.from_cfg(cfg)
+    runner = build_runner(cfg)
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     model.backbone.init_weights()
     checkpoint = cfg.model.backbone.init_cfg.checkpoint
