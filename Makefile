@@ -19,8 +19,7 @@ demo: $(VENV)/.installed
 	$(RUN) tools/train.py $(DEMO_CONFIG) --demo --work-dir $(DEMO_DIR) --resume
 	$(RUN) tools/test.py $(DEMO_CONFIG) $(DEMO_DIR)/best_*.pth --demo --work-dir $(DEMO_DIR)
 	$(RUN) tools/demo.py $(DEMO_DIR)/$(notdir $(DEMO_CONFIG)) $(DEMO_DIR)/best_*.pth \
-		data/demo/val2017 --score-thr 0.5 --out-dir $(DEMO_DIR)/pictures
-	@echo "Pictures with boxes: $(DEMO_DIR)/pictures/vis"
+		data/demo/val2017 --score-thr 0.5 --out-dir $(DEMO_DIR)/drawn
 
 test: lint
 	OMP_NUM_THREADS=1 $(RUN) -m pytest --numprocesses 2 --dist loadfile

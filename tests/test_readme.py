@@ -35,9 +35,7 @@ def flags(tool, capsys):
     """The flags in a program's own help."""
 
     def help_of(program, *words):
-        with pytest.raises(SystemExit) as ended:
-            tool(Path(program).name, *words, "--help")
-        assert ended.value.code == 0
+        tool(Path(program).name, *words, "--help")
         return capsys.readouterr().out
 
     def read(program):

@@ -145,13 +145,13 @@ def test_the_demo_draws_every_picture_of_a_folder(resumed, demo_data, python, tm
         *("tools/demo.py", dumped, resumed[0] / "epoch_2.pth", demo_data / "val2017"),
         *("--out-dir", tmp_path, "--score-thr", "0"),
     )
-    pictures = {p.name: cv2.imread(str(p)) for p in (tmp_path / "vis").iterdir()}
+    pictures = {p.name: cv2.imread(str(p)) for p in tmp_path.iterdir()}
     for path in (demo_data / "val2017").iterdir():
         original = cv2.imread(str(path))
         assert pictures[path.name].shape == original.shape
         # what a JPEG loses is small, a box is not
         assert np.abs(pictures[path.name].astype(int) - original).max() > 100
-    assert len(pictures) == len(list((tmp_path / "preds").iterdir())) == 4
+    assert len(pictures) == 4
 
 
 def free_port():

@@ -1,46 +1,31 @@
-"""COCO 2017: getting it, and saying clearly that it is not there."""
+"""COCO 2017: downloading it, and one clear sentence where a data set is not there."""
 
-import hashlib
 import os
-import re
 import shutil
-import tempfile
 import time
 import urllib.error
 import urllib.request
-import zipfile
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from http.client import HTTPException
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
 _CHUNK = 1 << 20  # bytes
 _TIMEOUT = 60  # seconds without a byte
 _WAITS = (1, 2, 4, 8, 16, 32)  # seconds before each new try that follows one without progress
-_TRANSIENT = (408, 425, 429, 500, 502, 503, 504)  # HTTP statuses worth another try
 
 
-@dataclass(frozen=True)
-class Archive:
-    """One of the zip files in which COCO is published.
-
-    Attributes:
-        url: Where it is.
-        size: Its bytes.
-        md5: Its checksum.
-        files: How many files it holds, all in one folder.
-        unpacked: About how many bytes they have.
-    """
+class Archive(NamedTuple):
+    """One of the zip files in which COCO is published; it holds one folder of its part's name."""
 
     url: str
-    size: int
+    size: int  # bytes
     md5: str
-    files: int
-    unpacked: int
+    files: int  # in the folder; 0: those in ``needed``
+    unpacked: int  # bytes, about
+    needed: tuple[str, ...] = ()
 
 
 COCO_2017: dict[str, Archive] = {
@@ -48,8 +33,9 @@ COCO_2017: dict[str, Archive] = {
         url="http://images.cocodataset.org/annotations/annotations_trainval2017.zip",
         size=252_907_541,
         md5="f4bbac642086de4f52a3fdda2de5fa2c",
-        files=6,
+        files=0,
         unpacked=840_000_000,
+        needed=("instances_train2017.json", "instances_val2017.json"),
     ),
     "val2017": Archive(
         url="http://images.cocodataset.org/zips/val2017.zip",
@@ -75,10 +61,6 @@ https://cocodataset.org/#download.
 """
 
 
-class _Interrupted(Exception):
-    """The network failed in a way that another try may mend."""
-
-
 def download_coco(
     root: str | os.PathLike[str] = "data/coco",
     *,
@@ -88,9 +70,9 @@ def download_coco(
 ) -> Path:
     """Download COCO 2017, check it and unpack it.
 
-    Each part appears under ``root`` whole or not at all. What is there is not fetched again; an
-    interrupted download is kept in ``root/<archive>.part`` and goes on from there. An archive
-    that already lies in ``root`` under its own name is used, and never removed.
+    Each part appears under ``root`` whole or not at all. A part that is there is not downloaded
+    again. An interrupted download is kept in ``root/NAME.part.zip`` and resumed. An archive that
+    lies in ``root`` under its own name is used, and never removed.
 
     Args:
         root: The folder that will hold ``annotations``, ``train2017`` and ``val2017``.
@@ -102,203 +84,117 @@ def download_coco(
         ``root``.
 
     Raises:
-        ValueError: If a part does not exist, or an archive is not what it should be.
-        ConnectionError: If the network keeps failing.
-        FileExistsError: If a part's folder is there with too few files in it.
-        OSError: If there is too little room on the disk.
+        ValueError: A part does not exist, or an archive is not what it should be.
+        ConnectionError: The network keeps failing, or the server has another file.
+        FileExistsError: A part's folder is there and not whole.
+        OSError: There is too little room on the disk.
     """
+    from torchvision.datasets.utils import check_md5, extract_archive
+
     parts = list(archives) if only is None else list(dict.fromkeys(only))
     for part in parts:
         if part not in archives:
             raise ValueError(f"unknown part {part!r}; there are {', '.join(archives)}")
     root = Path(root)
     root.mkdir(parents=True, exist_ok=True)
-    missing = {part: archives[part] for part in parts if not _is_there(root, part, archives[part])}
-    _check_room(root, missing.values(), keep_archives)
+    missing = {part: archives[part] for part in parts if not _is_there(root / part, archives[part])}
+    needed = sum(archive.size + archive.unpacked for archive in missing.values())
+    if (free := shutil.disk_usage(root).free) < needed:
+        raise OSError(
+            f"COCO needs {needed / 1e9:.1f} GB in {str(root)!r}, where {free / 1e9:.1f} GB are "
+            "free. Choose another folder, or fewer parts."
+        )
     for part, archive in missing.items():
-        own = _own_archive(root, archive)
-        if own.exists():
-            _check_archive(own, archive, "Remove it, and it will be downloaded.")
-            _unpack(own, archive, root / part)
-            continue
-        partial = _download(archive, own.with_name(own.name + ".part"))
+        own = root / archive.url.rpartition("/")[2]
+        path = own if own.exists() else own.with_name(f"{own.stem}.part{own.suffix}")
+        if path != own:
+            _download(archive, path)
+        if path.stat().st_size != archive.size or not check_md5(path, archive.md5):
+            if path != own:
+                path.unlink()
+            raise ValueError(
+                f"{str(path)!r} is not COCO's archive of {archive.size:,} bytes with the checksum "
+                f"{archive.md5}. {'Remove it' if path == own else 'It was removed'}; the same "
+                "command downloads it again."
+            )
+        unpacked = root / f".{part}.unpacked"
+        shutil.rmtree(unpacked, ignore_errors=True)
+        extract_archive(os.fspath(path), os.fspath(unpacked))
         try:
-            _check_archive(partial, archive, "It was removed: download it again.")
-        except ValueError:
-            partial.unlink()
-            raise
-        _unpack(partial, archive, root / part)
-        if keep_archives:
-            partial.rename(own)
-        else:
-            partial.unlink()
+            if not _is_there(unpacked / part, archive):
+                raise ValueError(f"{str(path)!r} holds no folder {part!r}: nothing was unpacked")
+            (unpacked / part).rename(root / part)
+        finally:
+            shutil.rmtree(unpacked)
+        if path != own:
+            path.rename(own) if keep_archives else path.unlink()
     return root
 
 
-def _own_archive(root: Path, archive: Archive) -> Path:
-    return root / archive.url.rpartition("/")[2]
-
-
-def _is_there(root: Path, part: str, archive: Archive) -> bool:
-    folder = root / part
+def _is_there(folder: Path, archive: Archive) -> bool:
+    """Whether a part is there, and whole."""
     if not folder.exists():
         return False
-    found = sum(entry.is_file() for entry in os.scandir(folder))
-    if found < archive.files:
+    found = {entry.name for entry in os.scandir(folder) if entry.is_file()}
+    lacking = [name for name in archive.needed if name not in found]
+    if lacking or len(found) < archive.files:
+        what = f"without {lacking[0]}" if lacking else f"with {len(found):,} files"
         raise FileExistsError(
-            f"{str(folder)!r} exists with {found:,} files, where the whole part has "
-            f"{archive.files:,}. It is left as it is: move it away, or choose another folder."
+            f"{str(folder)!r} exists {what}; the whole part has "
+            f"{', '.join(archive.needed) or format(archive.files, ',')}. It is left as it is: move "
+            "it away, or choose another folder."
         )
     return True
 
 
-def _check_room(root: Path, archives: Iterable[Archive], keep_archives: bool) -> None:
-    needed = peak = 0
-    for archive in archives:
-        own = _own_archive(root, archive)
-        partial = own.with_name(own.name + ".part")
-        fetched = archive.size if own.exists() else _size(partial)
-        needed += max(archive.size - fetched, 0) + archive.unpacked
-        peak = max(peak, needed)
-        if not keep_archives and not own.exists():
-            needed -= archive.size
-    free = shutil.disk_usage(root).free
-    if free < peak:
-        raise OSError(
-            f"COCO needs {peak / 1e9:.1f} GB more in {str(root)!r}, where {free / 1e9:.1f} GB "
-            "are free. Choose another folder, or fewer parts."
-        )
-
-
-def _download(archive: Archive, partial: Path) -> Path:
-    """Fetch ``archive`` into ``partial``, after what is already in it."""
-    furthest = failures = 0
-    with _bytes_bar(archive.size, partial.stem, done=_size(partial)) as bar:
-        while (have := _size(partial)) != archive.size:
+def _download(archive: Archive, path: Path) -> None:
+    """Fetch an archive into ``path``, from where an earlier try has ended."""
+    failures = furthest = 0
+    with tqdm(total=archive.size, unit="B", unit_scale=True, desc=path.stem, mininterval=1) as bar:
+        while (have := path.stat().st_size if path.exists() else 0) != archive.size:
             try:
-                _fetch(archive, partial, have, bar)
-            except _Interrupted as error:
-                # A server that always starts anew gains nothing over an earlier try.
+                _fetch(archive, path, have if have < archive.size else 0, bar)
+            except (OSError, HTTPException) as error:
+                if isinstance(error, _RefusedError):
+                    raise
                 failures = 0 if bar.n > furthest else failures + 1
                 furthest = max(furthest, bar.n)
                 if failures == len(_WAITS):
                     raise ConnectionError(
-                        f"{archive.url} could not be downloaded: {error}. {_size(partial):,} of "
-                        f"{archive.size:,} bytes are kept; the same command goes on from there."
+                        f"{archive.url} could not be downloaded: {error}. What is there is kept; "
+                        "the same command resumes the download."
                     ) from error
-                bar.set_postfix_str(f"trying again after: {error}")
                 time.sleep(_WAITS[failures])
-    return partial
 
 
-def _fetch(archive: Archive, partial: Path, have: int, bar: tqdm) -> None:
-    """Add to the ``have`` bytes of ``partial`` until the answer ends.
+class _RefusedError(ConnectionError):
+    """Another try would not help."""
 
-    Raises:
-        _Interrupted: If the answer ends early, or another failure that may pass.
-        ConnectionError: If the server refuses, or has another file.
-    """
-    headers = {"Range": f"bytes={have}-"} if 0 < have < archive.size else {}
-    with _network(archive):
-        request = urllib.request.Request(archive.url, headers=headers)
+
+def _fetch(archive: Archive, path: Path, have: int, bar: tqdm) -> None:
+    request = urllib.request.Request(archive.url, headers={"Range": f"bytes={have}-"})
+    try:
         response = urllib.request.urlopen(request, timeout=_TIMEOUT)
+    except urllib.error.HTTPError as error:
+        if error.code < 500 and error.code not in (408, 425, 429):
+            raise _RefusedError(f"{archive.url} is not available: {error}") from error
+        raise
     with response:
-        if response.status == 206:
-            start, total = _content_range(response.headers.get("Content-Range", ""))
-        else:  # the whole file, whether or not a part was asked for
-            start, total = 0, int(response.headers.get("Content-Length", archive.size))
-        # Looked at before anything is written: a login page must not replace what is there.
-        if start not in (0, have) or total != archive.size:
-            raise ConnectionError(
-                f"{archive.url} answers with {total:,} bytes from {start:,} on, where COCO's "
-                f"archive has {archive.size:,}. Nothing was changed."
+        start = have if response.status == 206 else 0  # 200: the whole file
+        length = int(response.headers.get("Content-Length", archive.size - start))
+        # Before anything is written: a login page must not replace what is there.
+        if start + length != archive.size:
+            raise _RefusedError(
+                f"{archive.url} has {start + length:,} bytes, and COCO's archive {archive.size:,}. "
+                "Nothing was changed."
             )
         bar.n = start
-        with open(partial, "ab" if start else "wb") as file:
-            while True:
-                with _network(archive):
-                    chunk = response.read(_CHUNK)
-                if not chunk:
-                    break
+        with open(path, "ab" if start else "wb") as file:
+            while chunk := response.read(_CHUNK):
                 file.write(chunk)
                 bar.update(len(chunk))
     if bar.n != archive.size:
-        raise _Interrupted(f"the connection ended after {bar.n:,} bytes")
-
-
-@contextmanager
-def _network(archive: Archive) -> Iterator[None]:
-    """Tell failures that may pass from refusals."""
-    try:
-        yield
-    except urllib.error.HTTPError as error:
-        if error.code in _TRANSIENT:
-            raise _Interrupted(str(error)) from error
-        raise ConnectionError(f"{archive.url} cannot be had: {error}") from error
-    except (OSError, HTTPException) as error:
-        raise _Interrupted(str(error) or type(error).__name__) from error
-
-
-def _content_range(header: str) -> tuple[int, int]:
-    """First byte and whole size from ``bytes 5-9/10``; -1 each if it says something else."""
-    match = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", header.strip())
-    return (int(match[1]), int(match[2])) if match else (-1, -1)
-
-
-def _bytes_bar(total: int, label: str, done: int = 0) -> tqdm:
-    return tqdm(total=total, initial=done, unit="B", unit_scale=True, desc=label, mininterval=1)
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
-
-
-def _check_archive(path: Path, archive: Archive, advice: str) -> None:
-    """Raise ``ValueError`` unless ``path`` has the right size and checksum."""
-    size = _size(path)
-    if size != archive.size:
-        raise ValueError(
-            f"{str(path)!r} has {size:,} bytes, where COCO's archive has {archive.size:,}. {advice}"
-        )
-    digest = hashlib.md5(usedforsecurity=False)
-    with open(path, "rb") as file, _bytes_bar(size, f"Checking {path.name}") as bar:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-            bar.update(len(chunk))
-    if digest.hexdigest() != archive.md5:
-        raise ValueError(
-            f"{str(path)!r} has the checksum {digest.hexdigest()}, where COCO's archive has "
-            f"{archive.md5}. {advice}"
-        )
-
-
-def _unpack(path: Path, archive: Archive, folder: Path) -> None:
-    """Unpack the one folder in ``path`` to ``folder``, which appears when it is whole."""
-    with (
-        zipfile.ZipFile(path) as zipped,
-        tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch,
-    ):
-        members = [member for member in zipped.infolist() if not member.is_dir()]
-        for member in members:
-            inside = PurePosixPath(member.filename)
-            if (
-                len(inside.parts) != 2
-                or inside.parts[0] != folder.name
-                or inside.name in ("..", ".")
-                or "\\" in member.filename
-            ):
-                raise ValueError(
-                    f"{str(path)!r} holds {member.filename!r}, where only plain files directly "
-                    f"in {folder.name!r} are expected. Nothing was unpacked."
-                )
-        if len(members) != archive.files:
-            raise ValueError(
-                f"{str(path)!r} holds {len(members):,} files, expected {archive.files:,}. "
-                "Nothing was unpacked."
-            )
-        for member in tqdm(members, desc=f"Unpacking {folder.name}", unit=" files"):
-            zipped.extract(member, scratch)
-        Path(scratch, folder.name).rename(folder)
+        raise ConnectionError(f"the connection ended after {bar.n:,} bytes")
 
 
 def require_coco_layout(
@@ -325,10 +221,9 @@ def require_coco_layout(
     if absent:
         raise FileNotFoundError(
             f"The data set is not there: looked for {' and '.join(map(repr, absent))}. "
-            "COCO 2017 is got with `python tools/download_coco.py` (into data/coco or `--out`; "
-            "20 GB to load, twice that on the disk; an interrupted download goes on). Data of "
-            "your own: set `data_root`. `--demo` runs the same config on a small made data set, "
-            "with nothing to download."
+            "`shufflenet-det download-coco` gets COCO 2017 (into data/coco or `--out`; 20 GB, "
+            "resumable, twice that on the disk). For your own data set `data_root`. `--demo` runs "
+            "the same config on small synthetic data, with nothing to download."
         )
 
 

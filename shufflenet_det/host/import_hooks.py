@@ -214,5 +214,6 @@ _WORKAROUNDS: dict[str, Callable[[ModuleType], None]] = {
     "mmcv.utils.ext_loader": _find_loader,
     "mmdet.registry": _register,
     "mmdet.apis.inference": _copy_pipeline,
+    "mmdet.datasets.api_wrappers": _in("coco_api"),
     "mmdet.models.dense_heads.ssd_head": _let_ssd_predict,
 }

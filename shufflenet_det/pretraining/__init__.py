@@ -1,7 +1,7 @@
 """The classifier behind the weights: backbones trained as the papers did, and top-1 of any file."""
 
+from ..data import make_demo_classes
 from .classifier import ImageClassifier
-from .demo import make_demo_classes
 from .folders import ImageFolder, UnreadableImageError, require_image_folders
 from .metrics import TopKAccuracy
 from .runs import evaluate, load_pretrain_config, pretrain

@@ -8,10 +8,12 @@ from mmengine.config import Config
 from mmengine.dist import get_world_size, init_dist, is_distributed
 from mmengine.model import is_model_wrapper
 
+from ..data import make_demo_classes
+from ..data.synthetic import CLASS_SIDE as SIDE
+from ..data.synthetic import SHAPES
 from ..host import amp as host_amp
 from ..training import build_runner, load_run_config
 from ..weights import needed_arguments, read_weights
-from .demo import SHAPES, SIDE, make_demo_classes
 from .folders import require_image_folders
 
 DEMO_ROOT = "data/demo_classes"

@@ -1,0 +1,178 @@
+"""Annotation files in COCO's format: read with a sentence for each mistake, repaired where the
+meaning is plain."""
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+Json = dict[str, Any]
+_ORIENTATION = 0x0112  # the EXIF tag
+_LISTS = ("images", "annotations", "categories")
+
+
+def read_and_repair(
+    path: str | Path, image_root: str | Path | None = None
+) -> tuple[Json, list[str]]:
+    """Read an annotation file in COCO's format.
+
+    Repaired are a byte order mark, back-slashes in file names, numbers written as strings,
+    annotations without ``id``, ``area`` or ``iscrowd``, and repeated annotation ids. Images
+    without ``width`` and ``height`` get those of their file, where ``image_root`` says where
+    the files are.
+
+    Args:
+        path: The JSON file.
+        image_root: The folder that file names start from.
+
+    Returns:
+        The content, with ``images``, ``annotations`` and ``categories``, and one sentence for
+        each kind of repair.
+
+    Raises:
+        FileNotFoundError: The file does not exist.
+        ValueError: It is not JSON, or not in COCO's format; names the file and the entry.
+    """
+    content = _load(path)
+    if not isinstance(content, dict) or not isinstance(content.get("images"), list):
+        found = sorted(content)[:5] if isinstance(content, dict) else type(content).__name__
+        raise ValueError(
+            f"{path}: not COCO's format, which is an object with the lists {', '.join(_LISTS)}; "
+            f"found {found}"
+        )
+    if not isinstance(content.get("annotations"), list):
+        raise ValueError(f"{path}: has no list 'annotations', so no boxes to train or test on")
+    if not isinstance(content.get("categories"), list) or not content["categories"]:
+        raise ValueError(
+            f"{path}: has no 'categories', so the names of its classes are unknown; add "
+            '"categories": [{"id": 1, "name": "…"}, …]'
+        )
+    for kind in _LISTS:
+        for number, entry in enumerate(content[kind]):
+            if not isinstance(entry, dict):
+                raise ValueError(f"{path}: {kind}[{number}] is {entry!r:.60}, not an object")
+    repairs: Counter[str] = Counter()
+    if not any("segments_info" in entry for entry in content["annotations"][:1]):
+        _repair(path, content, repairs, image_root)
+    return content, [f"{count} {kind}" for kind, count in repairs.items()]
+
+
+def image_size(path: str | Path) -> tuple[int, int]:
+    """Width and height in pixels of an image as OpenCV loads it: rotated as its EXIF tag says.
+
+    Raises:
+        ValueError: The file is no image, or empty; names it.
+    """
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            rotated = image.getexif().get(_ORIENTATION) in (5, 6, 7, 8)
+    except FileNotFoundError:
+        raise
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{path}: not a readable image: {error}") from None
+    return (height, width) if rotated else (width, height)
+
+
+def _load(path: str | Path) -> Any:
+    raw = Path(path).read_bytes()
+    try:
+        return json.loads(
+            raw.decode("utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+        )
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path}: not a JSON file: {error}") from None
+    except RecursionError:
+        raise ValueError(f"{path}: nested too deeply for an annotation file") from None
+
+
+def _repair(
+    path: str | Path, content: Json, repairs: Counter[str], image_root: str | Path | None
+) -> None:
+    for number, category in enumerate(content["categories"]):
+        _require(path, f"categories[{number}]", category, ("id", "name"))
+        category["name"] = str(category["name"])
+    for number, image in enumerate(content["images"]):
+        where = f"images[{number}]"
+        _require(path, where, image, ("id", "file_name"))
+        if "\\" in str(image["file_name"]):
+            image["file_name"] = image["file_name"].replace("\\", "/")
+            repairs["file names with back-slashes were read with slashes"] += 1
+        for side in ("width", "height"):
+            if isinstance(image.get(side), str):
+                image[side] = _number(path, f"{where}.{side}", image[side])
+                repairs["image sizes written as strings were read as numbers"] += 1
+        if not isinstance(image.get("width"), int) or not isinstance(image.get("height"), int):
+            if image_root is None:
+                raise ValueError(f"{path}: {where} has no whole numbers 'width' and 'height'")
+            image["width"], image["height"] = image_size(Path(image_root, image["file_name"]))
+            repairs["images without a size got that of their file"] += 1
+    known = {
+        "image_id": {image["id"] for image in content["images"]},
+        "category_id": {category["id"] for category in content["categories"]},
+    }
+    numbers = (entry.get("id") for entry in content["annotations"])
+    largest = max((number for number in numbers if isinstance(number, int)), default=0)
+    seen = set[Any]()
+    for number, annotation in enumerate(content["annotations"]):
+        where = f"annotations[{number}]"
+        _require(path, where, annotation, ("image_id", "category_id", "bbox"))
+        for key, ids in known.items():
+            if annotation[key] not in ids:
+                annotation[key] = _same_id(annotation[key], ids, repairs)
+        identifier = annotation.get("id")
+        if not isinstance(identifier, int | str) or identifier in seen:
+            largest += 1
+            annotation["id"] = identifier = largest
+            repairs["annotations without an id of their own were numbered"] += 1
+        seen.add(identifier)
+        annotation["bbox"] = _box(path, where, annotation["bbox"], repairs)
+        if not isinstance(annotation.get("area"), int | float):
+            annotation["area"] = annotation["bbox"][2] * annotation["bbox"][3]
+            repairs["annotations without an area got that of their box"] += 1
+        if "iscrowd" not in annotation:
+            annotation["iscrowd"] = 0
+            repairs["annotations without iscrowd got 0"] += 1
+
+
+def _same_id(identifier: Any, known: set[Any], repairs: Counter[str]) -> Any:
+    """``'7'`` for 7 and 7 for ``'7'`` where only that one is known; else the id as it is."""
+    for other in (str(identifier), int(identifier) if str(identifier).isdecimal() else None):
+        if other in known:
+            repairs["ids of images or classes were matched across text and number"] += 1
+            return other
+    return identifier
+
+
+def _require(path: str | Path, where: str, entry: Json, keys: Iterable[str]) -> None:
+    for key in keys:
+        if key not in entry:
+            raise ValueError(f"{path}: {where} has no {key!r}; found {sorted(entry)[:8]}")
+        value = entry[key]
+        if isinstance(value, dict | bool) or (isinstance(value, list) and key != "bbox"):
+            raise ValueError(f"{path}: {where}.{key} is {value!r:.60}, not a number or a name")
+        if isinstance(value, float) and key.endswith("id"):
+            if not value.is_integer():
+                raise ValueError(f"{path}: {where}.{key} is {value!r}, not a whole number")
+            entry[key] = int(value)
+
+
+def _box(path: str | Path, where: str, box: Any, repairs: Counter[str]) -> list[float]:
+    if not isinstance(box, list) or len(box) != 4:
+        raise ValueError(f"{path}: {where}.bbox is {box!r:.60}, not [x, y, width, height]")
+    if not all(isinstance(side, int | float) for side in box):
+        box = [_number(path, f"{where}.bbox", side) for side in box]
+        repairs["boxes written as strings were read as numbers"] += 1
+    return box
+
+
+def _number(path: str | Path, where: str, value: Any) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"{path}: {where} is {value!r:.60}, not a number") from None
+    return int(number) if math.isfinite(number) and number.is_integer() else number

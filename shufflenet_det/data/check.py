@@ -1,0 +1,414 @@
+"""The check of a data set before it is used: annotations, classes, images, and the two parts.
+
+Errors are what would train on wrong labels, stop in mid-epoch or measure nothing; warnings are
+what is dropped or clipped without harm.
+"""
+
+import difflib
+import hashlib
+import logging
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from PIL import Image
+
+from .annotations import Json, image_size, read_and_repair
+
+Severity = Literal["error", "warning"]
+EXAMPLES = 5
+QUICK_IMAGES = 1000
+"""So many images are opened by the quick check: evenly spaced ones of a larger set."""
+
+
+@dataclass
+class Finding:
+    """One kind of problem: how often it occurs, and the first places."""
+
+    severity: Severity
+    kind: str
+    count: int = 0
+    examples: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        more = ", …" if self.count > len(self.examples) else ""
+        places = f": {', '.join(self.examples)}{more}" if self.examples else ""
+        return f"{self.count} {self.kind}{places}" if self.count else f"{self.kind}{places}"
+
+
+class Findings:
+    """What a check has found, errors first."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[Severity, str], Finding] = {}
+
+    def add(self, severity: Severity, kind: str, example: str) -> None:
+        """Count one occurrence of ``kind``; the first few examples are kept."""
+        finding = self._found.setdefault((severity, kind), Finding(severity, kind))
+        finding.count += 1
+        if len(finding.examples) < EXAMPLES:
+            finding.examples.append(example)
+
+    def add_all(self, severity: Severity, kind: str, mask: np.ndarray, name: Callable) -> None:
+        """Count every true entry of ``mask``; ``name(index)`` gives an example."""
+        places = np.flatnonzero(mask)
+        if len(places):
+            examples = [name(int(place)) for place in places[:EXAMPLES]]
+            self._found[severity, kind] = Finding(severity, kind, len(places), examples)
+
+    def say(self, severity: Severity, sentence: str) -> None:
+        """Add a sentence that counts nothing."""
+        self._found[severity, sentence] = Finding(severity, sentence)
+
+    def of(self, severity: Severity) -> list[Finding]:
+        """The findings of one severity, in the order found."""
+        return [finding for finding in self._found.values() if finding.severity == severity]
+
+    def __iter__(self) -> Iterator[Finding]:
+        yield from self.of("error")
+        yield from self.of("warning")
+
+
+def check_annotations(
+    content: Json, classes: Sequence[str] | None = None, min_size: int = 0
+) -> Findings:
+    """Check an annotation file's entries against each other and against the classes of a config.
+
+    Args:
+        content: What :func:`.annotations.read_and_repair` returns.
+        classes: The names that the config gives to its labels; None takes the file's own.
+        min_size: Images with a shorter side, in pixels, are not trained on.
+    """
+    found = Findings()
+    images, annotations = content["images"], content["annotations"]
+    _check_ids(content, found)
+    _check_classes(content, classes, found)
+    if not images:
+        found.say("error", "the list 'images' is empty")
+    elif all(min(image["width"], image["height"]) < min_size for image in images):
+        found.say("error", f"every image is smaller than the {min_size} pixels that are required")
+    if not annotations:
+        found.say("error", "there is no box: the list 'annotations' is empty")
+        return found
+    if all(annotation["iscrowd"] for annotation in annotations):
+        found.say("error", "every box is a crowd (iscrowd=1), and crowds are not trained on")
+    _check_boxes(images, annotations, found)
+    return found
+
+
+def _check_ids(content: Json, found: Findings) -> None:
+    for kind, name in (("images", "file_name"), ("categories", "name")):
+        counts = Counter(entry["id"] for entry in content[kind])
+        for entry in content[kind]:
+            if counts[entry["id"]] > 1:
+                found.add(
+                    "error", f"{kind} that share their id", f"{entry[name]!r} ({entry['id']})"
+                )
+    names = Counter(category["name"] for category in content["categories"])
+    for name, count in names.items():
+        if count > 1:
+            found.add("error", "names of more than one category", repr(name))
+    for path, count in Counter(image["file_name"] for image in content["images"]).items():
+        if count > 1:
+            found.add("warning", "files that are listed as several images", repr(path))
+        if os.path.isabs(str(path)) or ".." in Path(str(path)).parts:
+            found.add("warning", "file names that lead out of the image folder", repr(path))
+    ids = {"image_id": "images", "category_id": "categories"}
+    known = {key: {entry["id"] for entry in content[kind]} for key, kind in ids.items()}
+    for annotation in content["annotations"]:
+        for key, kind in ids.items():
+            if annotation[key] not in known[key]:
+                found.add(
+                    "warning",
+                    f"boxes whose {key} is not among the {kind} (they are not used)",
+                    f"annotation {annotation['id']}: {annotation[key]!r}",
+                )
+
+
+def _check_classes(content: Json, classes: Sequence[str] | None, found: Findings) -> None:
+    if classes is None:
+        return
+    names = {category["id"]: category["name"] for category in content["categories"]}
+    boxes = Counter(names.get(annotation["category_id"]) for annotation in content["annotations"])
+    there, wanted = list(names.values()), list(classes)
+    if not set(there) & set(wanted):
+        found.say(
+            "error",
+            f"none of the file's classes ({_list(there)}) is among the config's ({_list(wanted)})",
+        )
+        return
+    missing = [name for name in wanted if name not in there]
+    for name in there:
+        if name in wanted or not boxes[name]:
+            continue
+        near = difflib.get_close_matches(name.lower(), [m.lower() for m in missing], 1, 0.8)
+        if near:
+            meant = next(m for m in missing if m.lower() == near[0])
+            found.add(
+                "error",
+                "classes that are spelt otherwise in the config",
+                f"{name!r} ({boxes[name]} boxes) for {meant!r}",
+            )
+        else:
+            found.add(
+                "warning",
+                "classes that the config does not have (their boxes are not used)",
+                f"{name!r} ({boxes[name]} boxes)",
+            )
+    if missing:
+        found.say("warning", f"classes of the config without a category here: {_list(missing)}")
+
+
+def _check_boxes(images: list[Json], annotations: list[Json], found: Findings) -> None:
+    sizes = {image["id"]: (image["width"], image["height"]) for image in images}
+    box = np.array([annotation["bbox"] for annotation in annotations], float)
+    side = np.array(
+        [sizes.get(annotation["image_id"], (np.nan,) * 2) for annotation in annotations]
+    )
+    name = lambda index: f"annotation {annotations[index]['id']}: {annotations[index]['bbox']}"  # noqa: E731
+    finite = np.isfinite(box).all(1)
+    found.add_all("error", "boxes with NaN or infinite numbers", ~finite, name)
+    start, size = np.where(finite[:, None], box, 0)[:, :2], np.where(finite[:, None], box, 1)[:, 2:]
+    if finite.any() and (box[finite] <= 1).all() and (box[finite] >= 0).all():
+        found.say(
+            "error",
+            f"all boxes lie between 0 and 1, as fractions of the image ({name(0)}); "
+            "COCO's are pixels",
+        )
+        return
+    end = start + size
+    over = (end > side + 1).any(1)
+    if over.mean() > 0.5 and (size >= start).all():
+        found.say(
+            "error",
+            f"the boxes look like [x1, y1, x2, y2] ({name(0)}); COCO's are [x, y, width, height]",
+        )
+        return
+    flat = finite & (size <= 0).any(1)
+    outside = finite & ~flat & ((end <= 0) | (start >= side)).any(1)
+    found.add_all("warning", "boxes without width or height (not used)", flat, name)
+    found.add_all("warning", "boxes outside their image (not used)", outside, name)
+    found.add_all(
+        "warning",
+        "boxes of less than one pixel (not trained on)",
+        finite & ~flat & ~outside & (size < 1).any(1),
+        name,
+    )
+    found.add_all(
+        "warning",
+        "boxes that reach over the edge of their image (clipped)",
+        finite & ~flat & ~outside & (over | (start < -1).any(1)),
+        name,
+    )
+    if not (finite & ~flat & ~outside).any():
+        found.say("error", "no box is left that could be used")
+
+
+def check_images(
+    content: Json,
+    root: str | Path,
+    *,
+    decode: bool = False,
+    limit: int | None = None,
+    progress: bool = False,
+) -> Findings:
+    """Check the image files: there, readable, and of the size that the annotation file says.
+
+    Args:
+        content: What :func:`.annotations.read_and_repair` returns.
+        root: The folder that file names start from.
+        decode: Read every pixel, which finds truncated files; else the headers only.
+        limit: Look at so many images at most, evenly spaced.
+        progress: Show a bar.
+    """
+    images = content["images"]
+    if limit and len(images) > limit:
+        images = images[:: -(-len(images) // limit)]
+    found = Findings()
+
+    def problem(image: Json) -> tuple[str, str] | None:
+        path = Path(root, str(image["file_name"]))
+        try:
+            if not path.stat().st_size:
+                return "empty image files", str(path)
+            actual = image_size(path)
+            if decode:
+                with Image.open(path) as opened:
+                    opened.load()
+        except FileNotFoundError:
+            return "image files that are missing", str(path)
+        except (OSError, SyntaxError, ValueError) as error:
+            return (
+                "image files that cannot be read",
+                f"{path}: {str(error).removeprefix(f'{path}: ')}",
+            )
+        stated = image["width"], image["height"]
+        if actual == stated:
+            return None
+        kind = "images of another size than the annotation file says"
+        if actual == stated[::-1]:
+            kind = "images that are rotated against the annotation file (EXIF orientation)"
+        return kind, f"{path}: {actual[0]}x{actual[1]}, not {stated[0]}x{stated[1]}"
+
+    with ThreadPoolExecutor() as pool:
+        problems: Iterable = pool.map(problem, images)
+        if progress:
+            from rich.progress import track
+
+            problems = track(problems, "images", total=len(images), transient=True)
+        for result in problems:
+            if result is not None:
+                found.add("error", *result)
+    return found
+
+
+def check_parts(parts: Mapping[str, tuple[Json, str | Path]], *, pixels: bool = False) -> Findings:
+    """Check that no image is in two parts of a data set.
+
+    Args:
+        parts: By name, the content of each annotation file and its image folder.
+        pixels: Compare the files' bytes too, which finds copies under other names.
+    """
+    found = Findings()
+    seen: dict[str, tuple[str, str]] = {}
+    for part, (content, root) in parts.items():
+        for path in [Path(root, str(image["file_name"])) for image in content["images"]]:
+            keys = [os.path.abspath(path)]
+            if pixels and path.is_file():
+                keys.append(hashlib.sha256(path.read_bytes()).hexdigest())
+            for key in keys:
+                other, place = seen.setdefault(key, (part, str(path)))
+                if other != part:
+                    found.add(
+                        "warning",
+                        f"images of {other!r} that are in {part!r} too, so figures are too good",
+                        str(path) if place == str(path) else f"{path} is a copy of {place}",
+                    )
+                    break
+    return found
+
+
+def check_run_data(cfg: Mapping[str, Any], parts: Sequence[str] = ("train", "val")) -> None:
+    """Run the quick check on the data sets that a config reads, before the first step.
+
+    Args:
+        cfg: A config of mmdet with ``train_dataloader``, ``val_dataloader``, …; only data sets of
+            type CocoDataset are looked at.
+        parts: Which loaders to look at.
+
+    Raises:
+        ValueError: The data cannot be trained or tested on; names each file and entry.
+    """
+    contents: dict[str, tuple[Json, str | Path]] = {}
+    problems, warnings = [], []
+    for part in parts:
+        for dataset in _datasets((cfg.get(f"{part}_dataloader") or {}).get("dataset") or {}):
+            path = os.path.join(dataset.get("data_root") or "", dataset["ann_file"])
+            if "://" in path:
+                continue
+            prefix = (dataset.get("data_prefix") or {}).get("img", "")
+            root = os.path.join(dataset.get("data_root") or "", prefix)
+            content, repairs = read_and_repair(path, root)
+            classes = (dataset.get("metainfo") or {}).get("classes") or _coco_classes()
+            min_size = 0 if dataset.get("test_mode") else _min_size(dataset)
+            found = [*check_annotations(content, classes, min_size)]
+            found += check_images(content, root, limit=QUICK_IMAGES)
+            problems += [f"{path}: {finding}" for finding in found if finding.severity == "error"]
+            warnings += [f"{path}: {finding}" for finding in found if finding.severity == "warning"]
+            warnings += [f"{path}: {repair}" for repair in repairs]
+            contents.setdefault(part, (content, root))
+    warnings += map(str, check_parts(contents))
+    logger = logging.getLogger("mmengine")
+    for warning in warnings:
+        logger.warning("data: %s", warning)
+    if problems:
+        raise ValueError(
+            f"the data cannot be used: {'; '.join(problems)}. `shufflenet-det data check` lists "
+            "all, `--fix` writes a repaired copy, and `--check off` trains all the same"
+        )
+
+
+def _datasets(dataset: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """The data sets of type CocoDataset below a config's ``dataset``, through all wrappers."""
+    for inner in [*dataset.get("datasets", []), *filter(None, [dataset.get("dataset")])]:
+        yield from _datasets(inner)
+    if str(dataset.get("type", "")).split(".")[-1] == "CocoDataset" and dataset.get("ann_file"):
+        yield dataset
+
+
+def _min_size(dataset: Mapping[str, Any]) -> int:
+    return (dataset.get("filter_cfg") or {}).get("min_size", 0)
+
+
+def _coco_classes() -> Sequence[str]:
+    from mmdet.datasets import CocoDataset
+
+    return CocoDataset.METAINFO["classes"]
+
+
+def _list(names: Sequence[str], most: int = 10) -> str:
+    shown = ", ".join(map(str, names[:most]))
+    return f"{shown}, … ({len(names)})" if len(names) > most else shown
+
+
+def fix(content: Json, root: str | Path) -> tuple[Json, list[str]]:
+    """A repaired copy of an annotation file's content.
+
+    Images that are missing, unreadable or of another size are taken out with their boxes, except
+    where every box fits into the file's real size: then that is written. Boxes are clipped to
+    their image; those without area and those of no image or no category are taken out.
+
+    Returns:
+        The new content, and one sentence for each kind of change.
+    """
+    changes: Counter[str] = Counter()
+    boxes: dict[Any, list[Json]] = {}
+    for annotation in content["annotations"]:
+        boxes.setdefault(annotation["image_id"], []).append(annotation)
+    categories = {category["id"] for category in content["categories"]}
+    images, annotations, seen = [], [], set()
+    for image in content["images"]:
+        if image["id"] in seen:
+            changes["images with a repeated id were taken out"] += 1
+            continue
+        seen.add(image["id"])
+        try:
+            path = Path(root, str(image["file_name"]))
+            size = image_size(path)
+            with Image.open(path) as opened:
+                opened.load()
+        except (OSError, SyntaxError, ValueError):
+            changes["missing or unreadable images were taken out"] += 1
+            continue
+        mine = boxes.get(image["id"], [])
+        if size != (image["width"], image["height"]):
+            corners = np.array([annotation["bbox"] for annotation in mine] or [[0] * 4], float)
+            if not (corners[:, :2] + corners[:, 2:] <= np.array(size) + 1).all():
+                changes["images of another size were taken out"] += 1
+                continue
+            image = image | {"width": size[0], "height": size[1]}
+            changes["image sizes were corrected"] += 1
+        images.append(image)
+        for annotation in mine:
+            x, y, width, height = annotation["bbox"]
+            x1, y1 = max(x, 0), max(y, 0)
+            x2, y2 = min(x + width, size[0]), min(y + height, size[1])
+            if annotation["category_id"] not in categories or not (x2 > x1 and y2 > y1):
+                changes["boxes without area, image or category were taken out"] += 1
+                continue
+            if [x1, y1, x2 - x1, y2 - y1] != annotation["bbox"] and (
+                x < 0 or y < 0 or x + width > size[0] or y + height > size[1]
+            ):
+                changes["boxes were clipped to their image"] += 1
+                annotation = annotation | {"bbox": [x1, y1, x2 - x1, y2 - y1]}
+            annotations.append(annotation)
+    dangling = sum(len(mine) for identifier, mine in boxes.items() if identifier not in seen)
+    if dangling:
+        changes["boxes without area, image or category were taken out"] += dangling
+    fixed = content | {"images": images, "annotations": annotations}
+    return fixed, [f"{count} {change}" for change, count in changes.items()]

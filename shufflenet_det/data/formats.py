@@ -1,0 +1,355 @@
+"""Labels in Pascal VOC, YOLO, Labelme, CVAT or COCO form, read into COCO's form.
+
+The files of a format are parsed by globox (MIT); this module finds them, tells which format they
+are, matches them with their images and says what was left out. Sources are only read.
+"""
+
+import json
+import os
+import xml.etree.ElementTree as ElementTree
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .annotations import Json, image_size, read_and_repair
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+FORMATS = ("coco", "voc", "yolo", "labelme", "cvat")
+PARTS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+"""Names of folders and files that tell the part of a data set."""
+
+
+@dataclass
+class Source:
+    """A labelled folder.
+
+    Attributes:
+        format: One of :data:`FORMATS`.
+        parts: Content in COCO's form by part: 'train', 'val', 'test', or 'all' where the source
+            is not split. File names are relative to the folder.
+        notes: One sentence for each thing that was left out or repaired.
+    """
+
+    format: str
+    parts: dict[str, Json]
+    notes: list[str] = field(default_factory=list)
+
+
+def read_source(folder: str | Path, form: str | None = None) -> Source:
+    """Read a folder of images and labels in any of :data:`FORMATS`.
+
+    Args:
+        folder: Images and labels, in one of the usual layouts of the format, possibly with
+            ``train``, ``val`` and ``test`` in the paths.
+        form: The format; None recognises it.
+
+    Raises:
+        FileNotFoundError: The folder does not exist.
+        ValueError: No labels or no images were found, a file is damaged, or two formats are
+            mixed; names the file.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise FileNotFoundError(f"folder {str(root)!r} not found")
+    files = [
+        Path(top, name)
+        for top, folders, names in os.walk(root)
+        for name in sorted(names)
+        if not name.startswith(".") and folders.sort() is None
+    ]
+    images = [file for file in files if file.suffix.lower() in SUFFIXES]
+    if not images:
+        raise ValueError(f"{root}: no image in the folder (looked for {', '.join(SUFFIXES)})")
+    labels = _by_format(files)
+    if form is not None and form not in FORMATS:
+        raise ValueError(f"format {form!r}: must be one of {', '.join(FORMATS)}")
+    found = [name for name in FORMATS if labels[name]]
+    if form is None and len(found) != 1:
+        what = f"labels of {' and '.join(found)}: choose with --format" if found else "no labels"
+        raise ValueError(f"{root}: {what} (known formats: {', '.join(FORMATS)})")
+    form = form or found[0]
+    if not labels[form]:
+        raise ValueError(f"{root}: no labels in {form} format; found {', '.join(found) or 'none'}")
+    reader = _Reader(root, images)
+    getattr(reader, f"read_{form}")(labels[form], files)
+    return reader.source(form)
+
+
+def _by_format(files: Iterable[Path]) -> dict[str, list[Path]]:
+    """The label files of each format, told by their names and first lines."""
+    found: dict[str, list[Path]] = {name: [] for name in FORMATS}
+    for file in files:
+        suffix = file.suffix.lower()
+        if suffix == ".xml":
+            with file.open("rb") as opened:
+                head = opened.read(4096)
+            if b"<annotations" in head:
+                found["cvat"].append(file)
+            elif b"<annotation" in head:
+                found["voc"].append(file)
+        elif suffix == ".json":
+            content = _json(file)
+            if isinstance(content, dict) and "images" in content and "annotations" in content:
+                boxes = content["annotations"]
+                if not boxes or (isinstance(boxes[0], dict) and "bbox" in boxes[0]):
+                    found["coco"].append(file)
+            elif isinstance(content, dict) and "shapes" in content:
+                found["labelme"].append(file)
+        elif suffix == ".txt" and _is_yolo(file):
+            found["yolo"].append(file)
+    # COCO itself has a second file of boxes for each part, of persons only.
+    instances = [file for file in found["coco"] if file.name.startswith("instances_")]
+    found["coco"] = instances or found["coco"]
+    return found
+
+
+def _json(file: Path) -> Any:
+    try:
+        return json.loads(file.read_bytes().decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{file}: not a JSON file: {error}") from None
+
+
+def _is_yolo(file: Path) -> bool:
+    """Whether lines are numbers, one class and at least four coordinates."""
+    try:
+        lines = file.read_text().split("\n", 1)
+        if not lines[0].strip():
+            return "labels" in file.parts  # an image without objects
+        return len([float(word) for word in lines[0].split()]) >= 5
+    except ValueError:
+        return False
+
+
+class _Reader:
+    """Collects images and boxes, by part, while one format is read."""
+
+    def __init__(self, root: Path, images: Sequence[Path]) -> None:
+        self.root = root
+        self.images = images
+        self.by_name: dict[str, list[Path]] = {}
+        for image in images:
+            self.by_name.setdefault(image.name.lower(), []).append(image)
+            self.by_name.setdefault(image.stem.lower(), []).append(image)
+        self.boxes: dict[Path, list[tuple[str, list[float]]]] = {}
+        self.sizes: dict[Path, tuple[int, int]] = {}
+        self.names: list[str] = []
+        self.contents: dict[str, list[tuple[Json, Path]]] = {}
+        self.notes: Counter[str] = Counter()
+
+    def source(self, form: str) -> Source:
+        unlabelled = len(self.images) - len(self.boxes) if not self.contents else 0
+        if unlabelled:
+            self.notes["images without a label file were left out"] += unlabelled
+        parts = self._merged() if self.contents else self._parts()
+        return Source(form, parts, [f"{n} {note}" if n else note for note, n in self.notes.items()])
+
+    def read_voc(self, labels: Sequence[Path], files: Sequence[Path]) -> None:
+        self._one_file_an_image(labels, "from_xml")
+
+    def read_labelme(self, labels: Sequence[Path], files: Sequence[Path]) -> None:
+        for label in labels:
+            for shape in _json(label)["shapes"]:
+                if shape.get("shape_type", "polygon") not in ("rectangle", "polygon"):
+                    self.notes["shapes that are no rectangle or polygon were left out"] += 1
+        self._one_file_an_image(labels, "from_labelme", include_poly=True)
+
+    def read_yolo(self, labels: Sequence[Path], files: Sequence[Path]) -> None:
+        names = _yolo_names(files)
+        for label in labels:
+            image = self._image_of(label, label.stem)
+            if image is None:
+                continue
+            wide, high = self.sizes[image] = image_size(image)
+            boxes = self.boxes.setdefault(image, [])
+            for number, line in enumerate(label.read_text().splitlines(), 1):
+                if not line.strip():
+                    continue
+                try:
+                    kind, *numbers = [float(word) for word in line.split()]
+                    if not kind.is_integer() or len(numbers) < 4:
+                        raise ValueError
+                except ValueError:
+                    raise ValueError(
+                        f"{label}, line {number}: {line!r:.60} is not 'CLASS X Y WIDTH HEIGHT' "
+                        "or 'CLASS X1 Y1 X2 Y2 …' in fractions of the image"
+                    ) from None
+                if len(numbers) in (4, 5):  # a fifth is a score
+                    x, y, w, h = numbers[:4]
+                    box = [x - w / 2, y - h / 2, w, h]
+                else:
+                    xs, ys = numbers[0::2], numbers[1::2]
+                    box = [min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)]
+                name = names.get(int(kind))
+                if name is None:
+                    if names:
+                        raise ValueError(
+                            f"{label}, line {number}: class {int(kind)} has no name; "
+                            f"there are {len(names)}: {', '.join(names.values())}"
+                        )
+                    name = f"class_{int(kind)}"
+                boxes.append((name, [side * (wide, high)[i % 2] for i, side in enumerate(box)]))
+        self.names = list(names.values())
+        if not names:
+            self.notes["no file with class names was found: they are class_0, class_1, …"] = 0
+
+    def read_cvat(self, labels: Sequence[Path], files: Sequence[Path]) -> None:
+        from globox import Annotation
+
+        for label in labels:
+            try:
+                tree = ElementTree.parse(label).getroot()
+            except ElementTree.ParseError as error:
+                raise ValueError(f"{label}: not an XML file: {error}") from None
+            if tree.find("track") is not None:
+                raise ValueError(
+                    f"{label}: holds tracks of a video; export the frames from CVAT as "
+                    "'CVAT for images 1.1'"
+                )
+            for node in tree.iter("image"):
+                others = [child.tag for child in node if child.tag not in ("box", "tag")]
+                if others:
+                    self.notes["shapes that are no box were left out"] += len(others)
+                self._add(label, Annotation.from_cvat(node))
+
+    def read_coco(self, labels: Sequence[Path], files: Sequence[Path]) -> None:
+        for label in labels:
+            content, repairs = read_and_repair(label)
+            for repair in repairs:
+                self.notes[f"{label.name}: {repair}"] = 0
+            self._drop_roboflow_root(content)
+            for image in content["images"]:
+                path = self._image_of(label, str(image["file_name"]))
+                if path is not None:
+                    image["file_name"] = path.relative_to(self.root).as_posix()
+            found = [
+                image for image in content["images"] if (self.root / image["file_name"]).is_file()
+            ]
+            content["images"] = found
+            self.contents.setdefault(self._part(label), []).append((content, label))
+
+    def _drop_roboflow_root(self, content: Json) -> None:
+        """Roboflow's category 0 is the project's name, above the classes, and has no boxes."""
+        used = {annotation["category_id"] for annotation in content["annotations"]}
+        above = {category.get("supercategory") for category in content["categories"]}
+        for category in list(content["categories"]):
+            if category["name"] in above and category["id"] not in used:
+                content["categories"].remove(category)
+                self.notes[f"category {category['name']!r} without boxes was left out"] = 0
+
+    def _one_file_an_image(self, labels: Sequence[Path], parser: str, **options: Any) -> None:
+        from globox import Annotation
+        from globox.errors import ParsingError
+
+        for label in labels:
+            try:
+                self._add(label, getattr(Annotation, parser)(label, **options))
+            except (ParsingError, AssertionError, KeyError, TypeError, ValueError) as error:
+                raise ValueError(f"{label}: damaged label file: {error}") from None
+
+    def _add(self, label: Path, annotation: Any) -> None:
+        image = self._image_of(label, annotation.image_id)
+        if image is None:
+            return
+        self.sizes[image] = annotation.image_size
+        self.boxes.setdefault(image, []).extend(
+            (box.label, list(box.ltwh)) for box in annotation.boxes
+        )
+
+    def _image_of(self, label: Path, name: str) -> Path | None:
+        """The image that a label file names: the nearest one of that name or stem."""
+        relative = Path(name.replace("\\", "/"))
+        matches = self.by_name.get(relative.name.lower()) or self.by_name.get(
+            relative.stem.lower(), self.by_name.get(label.stem.lower(), [])
+        )
+        if not matches:
+            self.notes["labels without their image were left out"] += 1
+            return None
+
+        def likeness(image: Path) -> tuple[int, int]:
+            below = _common(image.parts[::-1], relative.parts[::-1])
+            shared = _common(image.parts, label.parts)
+            same_part = self._part(image) == self._part(label)
+            return below + same_part, shared
+
+        return max(matches, key=likeness)
+
+    def _part(self, path: Path) -> str:
+        relative = path.relative_to(self.root)
+        words = [*relative.parts[:-1], *relative.stem.replace(".", "_").split("_")]
+        for word in words:
+            word = word.lower().removesuffix("2017")
+            if word in PARTS:
+                return PARTS[word]
+        return "all"
+
+    def _parts(self) -> dict[str, Json]:
+        names = self.names or sorted({name for boxes in self.boxes.values() for name, _ in boxes})
+        number = {name: index for index, name in enumerate(names, 1)}
+        parts: dict[str, Json] = {}
+        for image, boxes in self.boxes.items():
+            part = parts.setdefault(
+                self._part(image),
+                {
+                    "images": [],
+                    "annotations": [],
+                    "categories": [{"id": number[name], "name": name} for name in names],
+                },
+            )
+            width, height = self.sizes[image]
+            name = image.relative_to(self.root).as_posix()
+            identifier = len(part["images"]) + 1
+            part["images"].append(
+                {"id": identifier, "file_name": name, "width": width, "height": height}
+            )
+            part["annotations"] += [
+                {
+                    "id": len(part["annotations"]) + index,
+                    "image_id": identifier,
+                    "category_id": number[label],
+                    "bbox": box,
+                    "area": box[2] * box[3],
+                    "iscrowd": 0,
+                }
+                for index, (label, box) in enumerate(boxes, 1)
+            ]
+        return parts
+
+    def _merged(self) -> dict[str, Json]:
+        """One content for each part; several files of one part must be one file."""
+        for part, contents in self.contents.items():
+            if len(contents) > 1:
+                files = ", ".join(label.name for _, label in contents)
+                raise ValueError(
+                    f"{self.root}: {files} are all the {part!r} part; name the file to use"
+                )
+        return {part: contents[0][0] for part, contents in self.contents.items()}
+
+
+def _common(first: Sequence[str], second: Sequence[str]) -> int:
+    """How many entries two sequences share from their start."""
+    pairs = enumerate(zip(first, second, strict=False))
+    return next((i for i, (a, b) in pairs if a != b), min(len(first), len(second)))
+
+
+def _yolo_names(files: Iterable[Path]) -> dict[int, str]:
+    """Class names by number, of ``data.yaml`` or of a list with one name a line."""
+    import yaml
+
+    for file in files:
+        if file.suffix in (".yaml", ".yml"):
+            try:
+                content = yaml.safe_load(file.read_text())
+            except yaml.YAMLError as error:
+                raise ValueError(f"{file}: not a YAML file: {error}") from None
+            names = content.get("names") if isinstance(content, dict) else None
+            if isinstance(names, list):
+                return dict(enumerate(map(str, names)))
+            if isinstance(names, dict):
+                return {int(number): str(name) for number, name in names.items()}
+    for file in files:
+        if file.name.lower() in ("classes.txt", "obj.names", "names.txt", "_darknet.labels"):
+            return dict(enumerate(line.strip() for line in file.read_text().splitlines() if line))
+    return {}

@@ -1,0 +1,108 @@
+"""What a data set holds: counts by class and size, box sizes beside strides, a contact sheet."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .annotations import Json
+
+SIZES = {"small": 32**2, "medium": 96**2, "large": float("inf")}
+"""COCO's limits of a box's area, in pixels of the image."""
+
+
+def statistics(content: Json, size: int = 416) -> dict[str, Any]:
+    """Count a data set's content.
+
+    Args:
+        content: In COCO's form.
+        size: The side in pixels to which a detector resizes images; box sizes are given there.
+
+    Returns:
+        ``images``, ``images_without_boxes``, ``boxes``, ``crowds``; ``classes``, by name: boxes,
+        images, and boxes by COCO's three sizes; ``box_side``, percentiles of the square root of
+        the boxes' area at ``size``; ``boxes_by_stride``: how many boxes are smaller than 8, 16,
+        32 and 64 pixels there.
+    """
+    images = {image["id"]: image for image in content["images"]}
+    names = {category["id"]: category["name"] for category in content["categories"]}
+    boxes = [box for box in content["annotations"] if box["image_id"] in images]
+    classes: dict[str, Any] = {name: Counter() for name in names.values()}
+    pictured: dict[str, set] = {name: set() for name in classes}
+    sides = []
+    for box in boxes:
+        image = images[box["image_id"]]
+        width, height = box["bbox"][2:]
+        name = names.get(box["category_id"], f"unknown class {box['category_id']!r}")
+        counts = classes.setdefault(name, Counter())
+        counts["boxes"] += 1
+        counts[next(kind for kind, area in SIZES.items() if box["area"] < area)] += 1
+        pictured.setdefault(name, set()).add(box["image_id"])
+        scaled = width * size / image["width"] * height * size / image["height"]
+        sides.append(max(scaled, 0) ** 0.5)
+    percentiles = np.percentile(sides, [5, 25, 50, 75, 95]) if sides else []
+    return {
+        "images": len(images),
+        "images_without_boxes": len(images) - len({box["image_id"] for box in boxes}),
+        "boxes": len(boxes),
+        "crowds": sum(bool(box["iscrowd"]) for box in boxes),
+        "classes": {
+            name: {"images": len(pictured[name]), **counts} for name, counts in classes.items()
+        },
+        "box_side": dict(
+            zip(("5%", "25%", "50%", "75%", "95%"), map(float, percentiles), strict=False)
+        ),
+        "boxes_by_stride": {
+            stride: sum(side < stride for side in sides) for stride in (8, 16, 32, 64)
+        },
+    }
+
+
+def contact_sheet(
+    content: Json, root: str | Path, out: str | Path, count: int = 16, seed: int = 0
+) -> None:
+    """Draw some images of a data set with their boxes side by side, as one PNG.
+
+    Args:
+        content: In COCO's form.
+        root: The folder that file names start from.
+        out: The PNG file.
+        count: How many images, at most.
+        seed: Which images.
+    """
+    import cv2
+    import supervision as sv
+
+    names = {category["id"]: category["name"] for category in content["categories"]}
+    order = {identifier: index for index, identifier in enumerate(names)}
+    boxes: dict[Any, list[Json]] = {}
+    for box in content["annotations"]:
+        boxes.setdefault(box["image_id"], []).append(box)
+    chosen = np.random.default_rng(seed).permutation(len(content["images"]))[:count]
+    tiles = []
+    for image in (content["images"][index] for index in sorted(chosen)):
+        pixels: Any = cv2.imread(str(Path(root, image["file_name"])))
+        if pixels is None:
+            raise ValueError(f"{Path(root, image['file_name'])}: not a readable image")
+        mine = boxes.get(image["id"], [])
+        if mine:
+            corners = np.array([box["bbox"] for box in mine], float)
+            corners[:, 2:] += corners[:, :2]
+            labels = np.array([order.get(box["category_id"], 0) for box in mine])
+            detections = sv.Detections(corners, class_id=labels)
+            text = [names.get(box["category_id"], "?") for box in mine]
+            thickness = sv.calculate_optimal_line_thickness(pixels.shape[1::-1])
+            pixels = sv.BoxAnnotator(thickness=thickness).annotate(pixels, detections)
+            pixels = sv.LabelAnnotator(
+                text_scale=sv.calculate_optimal_text_scale(pixels.shape[1::-1]),
+                text_padding=2,
+            ).annotate(pixels, detections, text)
+        tiles.append(sv.letterbox_image(pixels, (320, 320)))
+    side = int(np.ceil(len(tiles) ** 0.5))
+    blank = np.full_like(tiles[0], 255)
+    rows = [tiles[start : start + side] for start in range(0, len(tiles), side)]
+    rows[-1] += [blank] * (side - len(rows[-1]))
+    sheet = np.vstack([np.hstack(row) for row in rows])
+    if not cv2.imwrite(str(out), sheet):
+        raise OSError(f"{out}: could not be written")

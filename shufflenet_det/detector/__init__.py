@@ -1,0 +1,146 @@
+"""``Detector``: an image in, boxes out.
+
+Nothing here imports torch before a detector in PyTorch is built, so that exported models run
+without it.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, overload
+
+from .results import Detections
+from .sources import Array, ImageSource, Video, as_video, image_files, read_image
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+    from PIL.Image import Image
+
+__all__ = ["Detections", "Detector", "Video", "as_video", "image_files", "read_image"]
+
+CHECKPOINT_SUFFIXES = (".pth", ".pt", ".ckpt", ".safetensors", ".pkl")
+EXPORTED_SUFFIXES = (".onnx", ".xml", ".param", ".tflite", ".pt2")
+
+
+class Model(Protocol):
+    """What a detector runs on; it returns a ``supervision.Detections``."""
+
+    classes: Sequence[str]
+
+    def __call__(self, image: Array) -> Any:
+        """All boxes of one BGR image, with ``confidence`` and ``class_id``."""
+
+
+class Detector:
+    """Finds objects on images.
+
+    Args:
+        model: The name of a ready detector (``shufflenet-det models`` lists them), whose weights
+            are downloaded on first use; a config of this package or of mmdet, as a path or an
+            mmengine ``Config``, with ``checkpoint``; a checkpoint that carries its config; or an
+            exported model, such as ``model.onnx``, which runs without torch.
+        checkpoint: Path or URL of the weights, where ``model`` is a name or a config.
+        score_threshold: Boxes with lower scores are left out, 0 to 1.
+        device: Such as 'cpu' or 'cuda:0'; None takes what there is.
+        trust: Execute the config that a checkpoint carries. Without it the config is read as
+            data, and what is more than data is refused.
+
+    Attributes:
+        classes: Name of each class; ``class_id`` counts in it.
+
+    Raises:
+        FileNotFoundError: A file is not there, or no detector has this name.
+        ValueError: The checkpoint does not fit, is damaged, or carries no config.
+
+    Example:
+        >>> detector = Detector("nanodet_plus_m_416")
+        >>> result = detector("street.jpg")
+        >>> result.plot("out.jpg")
+    """
+
+    def __init__(
+        self,
+        model: "str | Path | Config",
+        checkpoint: str | Path | None = None,
+        *,
+        score_threshold: float = 0.3,
+        device: str | None = None,
+        trust: bool = False,
+    ) -> None:
+        if not 0 <= score_threshold <= 1:
+            raise ValueError(f"score_threshold={score_threshold}: must be from 0 to 1")
+        self.score_threshold = score_threshold
+        self._model = _open(model, checkpoint, device, trust)
+        self.classes = tuple(self._model.classes)
+
+    @overload
+    def __call__(
+        self, source: "Array | Image", *, score_threshold: float | None = None
+    ) -> Detections: ...
+
+    @overload
+    def __call__(
+        self, source: "list[ImageSource]", *, score_threshold: float | None = None
+    ) -> list[Detections]: ...
+
+    @overload
+    def __call__(
+        self, source: int, *, score_threshold: float | None = None
+    ) -> Iterator[Detections]: ...
+
+    @overload
+    def __call__(self, source: str | Path, *, score_threshold: float | None = None) -> Any: ...
+
+    def __call__(
+        self,
+        source: "ImageSource | int | list[ImageSource]",
+        *,
+        score_threshold: float | None = None,
+    ) -> Any:
+        """Detect on whatever holds images.
+
+        Args:
+            source: An image: the path of a file, a BGR array as OpenCV's, a PIL image. Several: a
+                list, or a folder. A video: the path of a file, or a camera's index.
+            score_threshold: As for the class; None is that of the detector.
+
+        Returns:
+            The detections of one image, with boxes in pixels of the original; for several images
+            a list; for a video an iterator, frame by frame.
+
+        Raises:
+            FileNotFoundError: The source is not there, or a folder without images.
+            ValueError: It is no image or video.
+        """
+        least = self.score_threshold if score_threshold is None else score_threshold
+        if isinstance(source, list | tuple):
+            return [self._detect(image, least) for image in source]
+        video = as_video(source)
+        if video is not None:
+            return (self._detect(frame, least) for frame in Video(video))
+        if isinstance(source, str | Path) and Path(source).is_dir():
+            return [self._detect(path, least) for path in image_files(source)]
+        return self._detect(source, least)
+
+    def _detect(self, source: Any, least: float) -> Detections:
+        found = self._model(read_image(source))
+        return Detections.of(found[found.confidence >= least], self.classes, source)
+
+
+def _open(model: Any, checkpoint: str | Path | None, device: str | None, trust: bool) -> Model:
+    """Find out what ``model`` is, by its suffix, and build it."""
+    suffix = Path(model).suffix.lower() if isinstance(model, str | Path) else None
+    if suffix in EXPORTED_SUFFIXES:
+        from ..deploy import Detector as ExportedModel
+
+        return ExportedModel(model)
+    from .torch_model import TorchModel
+
+    if suffix in CHECKPOINT_SUFFIXES:
+        if checkpoint is not None:
+            raise ValueError(
+                f"{model!r} and {checkpoint!r} are two checkpoints: a config goes first"
+            )
+        return TorchModel(None, model, device=device, trust=trust)
+    if checkpoint is None:
+        raise ValueError(f"{model!r} is a config: give a checkpoint as well")
+    return TorchModel(model, checkpoint, device=device, trust=trust)

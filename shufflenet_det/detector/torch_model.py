@@ -1,0 +1,202 @@
+"""A detector of mmdet in PyTorch, built from a config and a checkpoint: image in, boxes out.
+
+This is what :func:`mmdet.apis.init_detector` and :func:`~mmdet.apis.inference_detector` compute,
+without the data set that the first builds, and with a checkpoint that fits or is refused.
+"""
+
+import copy
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import supervision as sv
+import torch
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.model.utils import revert_sync_batchnorm
+from mmengine.registry import init_default_scope
+from mmengine.runner import CheckpointLoader
+from torch import Tensor, nn
+
+from ..host import environment
+from ..weights import fit_data_preprocessor
+from ..weights.carried import carried_config, differences, require_registered
+from ..weights.files import open_checkpoint
+from .sources import Array
+
+_LOGGER = logging.getLogger("shufflenet_det")
+
+
+class TorchModel:
+    """A built detector.
+
+    Args:
+        config: A config, or the path of its file, which is executed; None takes the config that
+            the checkpoint carries.
+        checkpoint: Path or URL.
+        device: Such as 'cpu' or 'cuda:0'; None takes what there is.
+        trust: Execute a config that the checkpoint carries.
+
+    Attributes:
+        classes: Name of each class.
+
+    Raises:
+        RuntimeError: mmdet cannot be used here.
+        FileNotFoundError: The checkpoint is not there.
+        ValueError: The checkpoint carries no config, or one that is more than data; or it does
+            not fit the config.
+    """
+
+    def __init__(
+        self,
+        config: Config | str | Path | None,
+        checkpoint: str | Path,
+        *,
+        device: str | None = None,
+        trust: bool = False,
+    ) -> None:
+        problem = environment.problem()
+        if problem is not None:
+            raise RuntimeError(problem)
+        name = str(checkpoint)
+        state, meta = _read(name)
+        # Before anything is built: mmengine finds mmdet's parts by this.
+        init_default_scope("mmdet")
+        if config is None:
+            cfg = _carried(meta, name, trust)
+        else:
+            cfg = config if isinstance(config, Config) else Config.fromfile(config)
+            _warn_of_differences(cfg, meta, name)
+        self.classes: Sequence[str] = _classes(cfg, meta)
+        self.model: Any = _build(cfg.model, device or get_device())
+        _load(self.model, state, name, cfg, meta)
+        self._prepare = _pipeline(cfg)
+
+    @torch.inference_mode()
+    def __call__(self, image: Array) -> sv.Detections:
+        """Detect on one image.
+
+        Args:
+            image: (H, W, 3), uint8, BGR.
+
+        Returns:
+            All boxes that the config's ``test_cfg`` leaves, in pixels of the image.
+        """
+        data = self._prepare({"img": image, "img_id": 0})
+        data = {"inputs": [data["inputs"]], "data_samples": [data["data_samples"]]}
+        return sv.Detections.from_mmdetection(self.model.test_step(data)[0])
+
+
+def _read(name: str) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
+    """The tensors and the ``meta`` of a checkpoint."""
+    if name.endswith(".safetensors"):
+        return open_checkpoint(name).tensors, {}
+    content = CheckpointLoader.load_checkpoint(name, map_location="cpu", logger="silent")
+    if not isinstance(content, Mapping):
+        raise ValueError(f"{name!r} holds no tensors by name")
+    meta = content.get("meta")
+    return content.get("state_dict", content), meta if isinstance(meta, Mapping) else {}
+
+
+def _carried(meta: Mapping[str, Any], name: str, trust: bool) -> Config:
+    if trust and isinstance(meta.get("cfg"), str):
+        return Config.fromstring(meta["cfg"], ".py")
+    config = carried_config(meta, name)
+    if config is None or "model" not in config:
+        raise ValueError(f"{name!r} carries no config: give the config's file as well")
+    cfg = Config(config)
+    require_registered([cfg.model, _test_pipeline(cfg)], name)
+    return cfg
+
+
+def _warn_of_differences(cfg: Config, meta: Mapping[str, Any], name: str) -> None:
+    fit_data_preprocessor(cfg.model)
+    try:
+        carried = carried_config(meta, name)
+    except ValueError:
+        return  # it is not used
+    found = differences(cfg.model, carried.get("model", {})) if carried else []
+    if found:
+        _LOGGER.warning(
+            "%r was trained with another model than %s states (give it alone to use its own): %s",
+            name,
+            cfg.filename or "the config",
+            "; ".join(found[:5]) + ("; …" if len(found) > 5 else ""),
+        )
+
+
+def _classes(cfg: Config, meta: Mapping[str, Any]) -> tuple[str, ...]:
+    """The checkpoint's own, else the config's, else those of its kind of data set."""
+    stated = {str(k).lower(): v for k, v in (meta.get("dataset_meta") or {}).items()}
+    dataset = cfg.get("test_dataloader", {}).get("dataset", {})
+    while "dataset" in dataset:
+        dataset = dataset["dataset"]
+    names = stated.get("classes") or meta.get("CLASSES")
+    names = names or (dataset.get("metainfo") or {}).get("classes")
+    if not names and "type" in dataset:
+        from mmdet.registry import DATASETS
+
+        names = getattr(DATASETS.get(dataset["type"]), "METAINFO", {}).get("classes")
+    return (names,) if isinstance(names, str) else tuple(map(str, names or ()))
+
+
+def _build(config: Any, device: str) -> nn.Module:
+    from mmdet.registry import MODELS
+
+    config = copy.deepcopy(config)
+    config.backbone.init_cfg = None  # the checkpoint holds its tensors
+    config.train_cfg = None  # no assigners, samplers and auxiliary heads
+    return revert_sync_batchnorm(MODELS.build(config)).to(device).eval()
+
+
+def _load(
+    model: nn.Module, state: Mapping[str, Tensor], name: str, cfg: Config, meta: Mapping[str, Any]
+) -> None:
+    """Load every tensor of a detector, or raise."""
+    own = model.state_dict()
+    misfits = [
+        f"{key} is {tuple(state[key].shape)}, not {tuple(own[key].shape)}"
+        for key in own
+        if key in state and state[key].shape != own[key].shape
+    ]
+    missing, left_over = [], []
+    if not misfits:
+        missing, left_over = model.load_state_dict(state, strict=False)
+        missing = [key for key in missing if not key.endswith("num_batches_tracked")]
+    problems = [
+        f"{len(keys)} tensors {what} ({', '.join(keys[:2])}{', …' if len(keys) > 2 else ''})"
+        for what, keys in (
+            ("have another shape", misfits),
+            ("are missing", missing),
+            ("are left over", left_over),
+        )
+        if keys
+    ]
+    if problems:
+        trained = (meta.get("dataset_meta") or {}).get("classes")
+        classes = f"it was trained on {len(trained)} classes; " if trained else ""
+        raise ValueError(
+            f"{name!r} does not fit {cfg.filename or 'the config'}: {classes}of {len(own)} "
+            + "; ".join(problems)
+        )
+    broken = [key for key, value in own.items() if not torch.isfinite(value).all()]
+    if broken:
+        raise ValueError(f"{name!r} holds numbers that are not finite, in {broken[0]} for one")
+
+
+def _pipeline(cfg: Config) -> Any:
+    """The config's preprocessing for testing, for an image that is read."""
+    from mmcv.transforms import Compose
+
+    steps = copy.deepcopy(_test_pipeline(cfg))
+    own = [step for step in steps if not str(step["type"]).rpartition(".")[2].startswith("Load")]
+    return Compose([{"type": "mmdet.LoadImageFromNDArray"}, *own])
+
+
+def _test_pipeline(cfg: Config) -> Any:
+    from mmdet.utils import get_test_pipeline_cfg
+
+    if "test_dataloader" not in cfg:
+        raise ValueError(f"{cfg.filename or 'the config'} has no test_dataloader: no preprocessing")
+    return get_test_pipeline_cfg(cfg)
