@@ -2,13 +2,11 @@
 
 import difflib
 import inspect
-import logging
 import os
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from ..config_files import find_config
@@ -82,8 +80,7 @@ def load_run_config(
         planned = length(cfg)
         _override(cfg, cfg_options)
     if not any(option.startswith("param_scheduler") for option in cfg_options):
-        for sentence in move_schedule(cfg, planned):
-            print_log(sentence, logger="current", level=logging.WARNING)
+        move_schedule(cfg, planned)
     without_idle_workers(cfg)
     fit_data_preprocessor(cfg.get("model") or {})
     for split in splits:

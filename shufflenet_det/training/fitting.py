@@ -20,42 +20,56 @@ def without_idle_workers(cfg: Config) -> None:
             loader.pop("prefetch_factor", None)
 
 
-def move_schedule(cfg: Config, before: tuple[int, int]) -> list[str]:
+def move_schedule(cfg: Config, before: tuple[int, int]) -> None:
     """Let the schedule of the learning rate end where an override has moved the training's end.
 
     Args:
         cfg: The config with its overrides, changed in place.
-        before: Its length in epochs and in iterations before the overrides; 0 if it has none.
-
-    Returns:
-        What was done, and which schedules end elsewhere than the training, a sentence each.
+        before: Its :func:`length` before the overrides.
     """
-    said = []
-    schedulers = cfg.get("param_scheduler") or []
-    schedulers = [schedulers] if isinstance(schedulers, dict) else schedulers
-    for old, new, by_epoch, unit in zip(
-        before, length(cfg), (True, False), ("epoch", "iteration"), strict=True
-    ):
-        ours = [s for s in schedulers if s.get("by_epoch", True) == by_epoch]
-        if old and new and old != new:
-            for scheduler in ours:
-                if old not in (scheduler.get("end"), scheduler.get("T_max")):
-                    continue  # a warm-up
+    for old, new, by_epoch in zip(before, length(cfg), (True, False), strict=True):
+        if not old or not new or old == new:
+            continue
+        for scheduler in schedulers(cfg, by_epoch):
+            if old in (scheduler.get("end"), scheduler.get("T_max")):  # no warm-up
                 for key in ("end", "T_max"):
                     if scheduler.get(key) == old:
                         scheduler[key] = new
                 if "milestones" in scheduler:
-                    moved = [round(milestone * new / old) for milestone in scheduler.milestones]
-                    scheduler.milestones = sorted({m for m in moved if 0 < m < new})
-                said.append(f"{scheduler.type} ends at {unit} {new}, with the training")
-        ends = [scheduler.get("end", 0) for scheduler in ours]
-        if new and ends and 1 < max(ends) < new:
-            if max(ends) == max(s.get("end", 0) for s in schedulers):
-                said.append(
-                    f"param_scheduler ends at {unit} {max(ends)} and the training at {new}: the "
-                    "learning rate stays as it is from there on"
-                )
-    return said
+                    moved = {round(milestone * new / old) for milestone in scheduler["milestones"]}
+                    scheduler["milestones"] = sorted(m for m in moved if 0 < m < new)
+
+
+def schedule_problems(cfg: Config, iterations: int) -> list[str]:
+    """What in the learning rate's schedule does not fit a training, a sentence each.
+
+    Args:
+        cfg: The config of the run.
+        iterations: How many it has.
+    """
+    problems = []
+    for scheduler in schedulers(cfg, by_epoch=False):
+        end = scheduler.get("end", 0)
+        if scheduler["type"] == "LinearLR" and end > iterations / 2:
+            problems.append(
+                f"the warm-up takes {end:,} of {iterations:,} steps: shorten it "
+                "(param_scheduler.0.end), or train longer"
+            )
+    epochs, _ = length(cfg)
+    ends = [scheduler.get("end", 0) for scheduler in schedulers(cfg, by_epoch=True)]
+    if ends and 1 < max(ends) < epochs:
+        problems.append(
+            f"param_scheduler ends at epoch {max(ends)} and the training at {epochs}: from there "
+            "on the learning rate stays as it is"
+        )
+    return problems
+
+
+def schedulers(cfg: Config, by_epoch: bool) -> list[dict[str, Any]]:
+    """The schedules of the learning rate that count epochs, or iterations."""
+    found = cfg.get("param_scheduler") or []
+    found = [found] if isinstance(found, dict) else found
+    return [s for s in found if s.get("by_epoch", True) == by_epoch]
 
 
 def length(cfg: Mapping[str, Any]) -> tuple[int, int]:
@@ -84,8 +98,7 @@ def require_no_idle_names(file: Path, read: set[str], values: Mapping[str, Any])
             continue
         raise ValueError(
             f"config {str(file)!r} sets {name!r}, which {Path(bases[0]).name} has used by then, so "
-            "this would change nothing: set the keys themselves"
-            + _where(values, name)
+            "this would change nothing: set the keys themselves" + _where(values, name)
         )
 
 
@@ -139,14 +152,25 @@ def require_channels(model: Mapping[str, Any]) -> None:
     neck = model.get("neck") or {}
     neck = neck[0] if isinstance(neck, list) else neck
     expected = neck.get("in_channels")
-    if not isinstance(expected, list | tuple):
+    if not isinstance(expected, list | tuple) or "backbone" not in model:
         return
+    given = _given_channels(model["backbone"])
+    if given is not None and tuple(expected) != given:
+        raise ValueError(
+            f"model.neck.in_channels={list(expected)}, and the backbone "
+            f"{model['backbone']['type']} gives {list(given)} channels"
+        )
+
+
+def _given_channels(cfg: Mapping[str, Any]) -> tuple[int, ...] | None:
+    """The channels of a backbone's levels; None if it cannot say, nor run on a small image."""
     init_default_scope("mmdet")
     with torch.device("meta"):
-        backbone = MODELS.build({**model["backbone"], "init_cfg": None})
-    given = getattr(backbone, "out_channels", None)
-    if isinstance(given, tuple) and tuple(expected) != given:
-        raise ValueError(
-            f"model.neck.in_channels={list(expected)}, and the backbone {model['backbone']['type']} "
-            f"gives {list(given)} channels"
-        )
+        backbone = MODELS.build({**cfg, "init_cfg": None})
+        if isinstance(getattr(backbone, "out_channels", None), tuple):
+            return backbone.out_channels
+        backbone.eval()
+        try:
+            return tuple(level.shape[1] for level in backbone(torch.zeros(1, 3, 64, 64)))
+        except Exception:  # another's network, which the run itself will judge
+            return None

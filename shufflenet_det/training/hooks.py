@@ -10,15 +10,15 @@ from types import FrameType
 from typing import Any
 
 import torch
-from mmengine.config import Config
 from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import EpochBasedTrainLoop, Runner, find_latest_checkpoint
 
 from ..host.local_files import written_whole
 from ..version import __version__
 from . import curves
+from .fitting import schedule_problems
 from .seeds import SeedHook
 
 
@@ -56,9 +56,9 @@ class FiniteHook(Hook):
         paths = [str(s.img_path) for s in samples if hasattr(s, "img_path")]
         raise TrainingStoppedError(
             f"{' and '.join(bad or ['loss'])} not finite at iteration {runner.iter + 1} "
-            f"(epoch {runner.epoch + 1}), images: {', '.join(paths) or 'unknown'}. {_kept(runner)}. "
-            "Look at these images and their boxes; if they are right, lower "
-            "optim_wrapper.optimizer.lr or set optim_wrapper.clip_grad"
+            f"(epoch {runner.epoch + 1}), images: {', '.join(paths) or 'unknown'}. "
+            f"{_kept(runner)}. Look at these images and their boxes; if they are right, "
+            "lower optim_wrapper.optimizer.lr or set optim_wrapper.clip_grad"
         )
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -180,13 +180,16 @@ class SummaryHook(Hook):
         loader = loop.dataloader
         classes = getattr(loader.dataset, "metainfo", {}).get("classes", ())
         size = loader.batch_sampler.batch_size * get_world_size()
+        validated = len(runner.val_dataloader.dataset) if runner.val_loop else 0
         say(
-            f"data       {len(loader.dataset):,} images of {len(classes)} classes, "
-            f"{size} in a step" + (f"; {len(runner.val_dataloader.dataset):,} to validate on" if runner.val_loop else "")
+            f"data       {len(loader.dataset):,} images of {len(classes)} classes to train on, "
+            f"{size} a step; {validated:,} to validate on"
         )
-        epochs = f"{loop.max_epochs} epochs of " if loop.max_epochs != 1 else ""
-        steps = len(loader) if epochs else loop.max_iters
-        say(f"schedule   {epochs}{steps:,} steps; log and checkpoints in {runner.work_dir}")
+        by_epoch = isinstance(loop, EpochBasedTrainLoop)
+        steps = (
+            f"{loop.max_epochs} epochs of {len(loader):,}" if by_epoch else f"{loop.max_iters:,}"
+        )
+        say(f"schedule   {steps} steps; logs and checkpoints in {runner.work_dir}")
         if runner.iter:
             say(f"resumes    behind step {runner.iter:,} of {loop.max_iters:,}")
         for message in schedule_problems(runner.cfg, loop.max_iters):
@@ -204,22 +207,10 @@ class SummaryHook(Hook):
             say(f"best       {_metric(runner)} {score:.4f}: {best}")
         if newest:
             say(f"newest     {newest}")
-        if checkpoint := best or newest:
+        checkpoint = best or newest
+        if checkpoint and runner.cfg.get("test_dataloader"):
             config = Path(runner.work_dir, Path(runner.cfg.filename or "config.py").name)
             say(f"next       shufflenet-det test {config} {checkpoint}")
-
-
-def schedule_problems(cfg: Config, iterations: int) -> list[str]:
-    """What in the learning rate's schedule does not fit the length of a training."""
-    problems = []
-    schedulers = cfg.get("param_scheduler") or []
-    for scheduler in [schedulers] if isinstance(schedulers, dict) else schedulers:
-        end = scheduler.get("end", 0)
-        if not scheduler.get("by_epoch", True) and scheduler.type == "LinearLR" and end > iterations / 2:
-            problems.append(
-                f"the warm-up takes {end:,} of {iterations:,} steps: shorten it, or train longer"
-            )
-    return problems
 
 
 def _device(device: torch.device) -> str:
@@ -232,13 +223,12 @@ def _start(runner: Runner) -> str:
         return "all weights resumed"
     if runner._load_from:
         return f"weights of {runner._load_from}"
-    backbone = runner.cfg.model.get("backbone") or {}
-    init_cfg = backbone.get("init_cfg") or {}
+    backbone: dict[str, Any] = runner.cfg.model.get("backbone") or {}
+    init_cfg: Any = backbone.get("init_cfg") or {}
     inits = [init_cfg] if isinstance(init_cfg, dict) else init_cfg
-    named = [init.checkpoint for init in inits if init.get("checkpoint")]
-    if named:
-        return f"backbone {backbone.type} from {named[0]}"
-    return f"backbone {backbone.get('type', '')} from random weights"
+    named = [init["checkpoint"] for init in inits if init.get("checkpoint")]
+    kind = str(backbone.get("type")).rpartition(".")[2]
+    return f"{kind} from {named[0] if named else 'random weights'}"
 
 
 def _metric(runner: Runner) -> str:

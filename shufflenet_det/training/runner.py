@@ -5,6 +5,7 @@ Nothing of it stands in a config, so a config runs alike under mmdet's own progr
 
 import contextlib
 import io
+import itertools
 import logging
 from collections.abc import Iterator
 from typing import Any, NoReturn
@@ -25,6 +26,8 @@ _PACKAGE = __name__.partition(".")[0]
 # mmengine's warnings about calls of its own.
 _ABOUT_ITSELF = ('"FileClient" will be', '"HardDiskBackend" is')
 
+_runs = itertools.count()  # of this process
+
 
 def build_runner(cfg: Config) -> Runner:
     """The Runner of a config, with what every run of this package has.
@@ -33,6 +36,9 @@ def build_runner(cfg: Config) -> Runner:
         cfg: A config from :func:`~shufflenet_det.training.load_run_config`. With a
             ``runner_type`` of its own it gets that Runner and the hooks alone.
     """
+    if (number := next(_runs)) and "visualizer" in cfg:
+        # By one name mmengine gives this run the first one's, and its scalars to that one's folder.
+        cfg.visualizer.name = f"visualizer_{number}"
     runner = RUNNERS.build(cfg) if "runner_type" in cfg else _Runner.from_cfg(cfg)
     for hook in hooks.of_every_run():
         runner.register_hook(hook)
@@ -98,10 +104,11 @@ def _leave_out_single_image(loader: DataLoader, model: torch.nn.Module) -> None:
     """BatchNorm has no statistics of one value: no last batch of one image where it trains."""
     model.train()
     norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.training]
-    sampler, size = loader.batch_sampler.sampler, loader.batch_sampler.batch_size
+    batches: Any = loader.batch_sampler
+    sampler, size = batches.sampler, batches.batch_size
     images = len(sampler)
     endless = isinstance(sampler, InfiniteSampler)
-    if not norms or loader.batch_sampler.drop_last or endless or images % size != 1 % size:
+    if not norms or batches.drop_last or endless or images % size != 1 % size:
         return
     logger = MMLogger.get_current_instance()
     if size == 1 or images == 1:
@@ -110,7 +117,7 @@ def _leave_out_single_image(loader: DataLoader, model: torch.nn.Module) -> None:
             "BatchNorm learns from the statistics of one image, and fails on maps of one pixel"
         )
         return
-    loader.batch_sampler.drop_last = True
+    batches.drop_last = True
     logger.info(f"the last of {images} images is left out of every epoch: BatchNorm needs two")
 
 
@@ -133,8 +140,10 @@ def _is_for_people(record: logging.LogRecord) -> bool:
     if record.levelno >= logging.WARNING:
         return not record.getMessage().startswith(_ABOUT_ITSELF)
     path = record.pathname.replace("\\", "/")
-    return record.module == "logger_hook" or f"/{_PACKAGE}/" in path
+    if record.module == "logger_hook":
+        return not record.getMessage().startswith("Exp name")
+    return f"/{_PACKAGE}/" in path
 
 
 def _reraise(record: logging.LogRecord) -> NoReturn:
-    raise  # noqa: PLE0704  # called where the error is handled
+    raise  # called where the error is handled

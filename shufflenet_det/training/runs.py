@@ -3,6 +3,7 @@
 import contextlib
 import importlib.util
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,9 @@ def train(
         _prepare_start(cfg, resume)
         runner = build_runner(cfg)
         try:
-            with prints_in_log(), stops_at_signals(runner):
+            with prints_in_log(), stops_at_signals(runner), warnings.catch_warnings():
+                # Of a run that was interrupted behind the last step of an epoch.
+                warnings.filterwarnings("ignore", "Detected call of `scheduler.step")
                 runner.train()
         except ValueError as error:
             if "Expected more than 1 value per channel" not in str(error):

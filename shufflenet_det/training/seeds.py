@@ -24,6 +24,7 @@ class SeededBatches:
     def __init__(self, batches: Any, length: int, runner: Runner) -> None:
         self.batches, self.length, self.runner = batches, length, runner
         self.sampler = batches.sampler  # DistSamplerSeedHook sets its epoch
+        self.batch_size, self.drop_last = batches.batch_size, batches.drop_last
 
     def __len__(self) -> int:
         return len(self.batches)

@@ -350,7 +350,7 @@ def test_biases_of_v1_learn_at_twice_the_rate():
 
 @pytest.mark.parametrize("row", ROWS)
 def test_the_demo_leaves_the_rows_network_and_trains_all_of_it(row, demo_data, monkeypatch):
-    monkeypatch.setattr("shufflenet_det.training.configs.make_demo_dataset", lambda root: demo_data)
+    monkeypatch.setattr("shufflenet_det.training.demo.make_demo_dataset", lambda root: demo_data)
     cfg = runs.load_row(row, gpus=1, data_root="data/coco", demo=True, work_dir="none")
     shapes = [{k: v.shape for k, v in build(c).state_dict().items()} for c in (cfg, load(row))]
     assert shapes[0] == shapes[1]
