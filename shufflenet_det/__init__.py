@@ -13,16 +13,18 @@ from .version import __version__
 
 if TYPE_CHECKING:
     from .backbones import MobileNetV1, ShuffleNetV1, ShuffleNetV2, Xception
+    from .detector import Detector
 
 # Public names and the module of each.
 _LAZY = {
+    "Detector": ".detector",
     "MobileNetV1": ".backbones",
     "ShuffleNetV1": ".backbones",
     "ShuffleNetV2": ".backbones",
     "Xception": ".backbones",
 }
 
-__all__ = ["MobileNetV1", "ShuffleNetV1", "ShuffleNetV2", "Xception", "__version__"]
+__all__ = ["Detector", "MobileNetV1", "ShuffleNetV1", "ShuffleNetV2", "Xception", "__version__"]
 
 import_hooks.install()
 

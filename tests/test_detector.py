@@ -1,7 +1,9 @@
 """The detector as a person uses it: what it takes, what it gives, what it refuses."""
 
+import hashlib
 import json
 import logging
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -415,3 +417,67 @@ def test_the_program_with_mmdets_arguments(root, checkpoint, folder, tmp_path):
     arguments = [config, checkpoint, folder / "a.png", "--out-dir", tmp_path / "drawn"]
     assert run_tool("_demo", list(map(str, arguments))) == 0
     assert (tmp_path / "drawn" / "a.png").is_file()
+
+
+# --- ready detectors
+
+
+@pytest.fixture
+def ready(root, tmp_path, monkeypatch):
+    """A ready detector under the name of a shipped config: (its file's URL, torch's cache)."""
+    cache = tmp_path / "cache"
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(cache))
+    cfg = Config.fromfile(root / SSDLITE)
+    cfg.model.backbone.init_cfg = None
+    file = tmp_path / "published.ckpt"
+    save(cfg, file, [str(i) for i in range(80)])
+
+    def publish(url=None, digest=None):
+        digest = digest or "sha256:" + hashlib.sha256(file.read_bytes()).hexdigest()[:10]
+        record = SimpleNamespace(name="a/b", url=url or file.as_uri(), digest=digest)
+        found = {"ssdlite320_shufflenet_coco": record}
+        monkeypatch.setattr("shufflenet_det.detector.ready.ready_detectors", lambda: found)
+        return cache / "checkpoints" / "published.ckpt"
+
+    return publish
+
+
+def test_a_ready_detector_is_downloaded_once(ready, photo, capfd):
+    path = ready()
+    for name in ("ssdlite320_shufflenet_coco", "a/b"):
+        assert len(Detector(name)(photo, score_threshold=0).xyxy) >= 0
+        assert path.is_file()
+        progress = capfd.readouterr().err
+        assert ("100%" in progress) == (name == "ssdlite320_shufflenet_coco")
+
+
+def test_a_download_that_is_another_file_is_not_kept(ready):
+    path = ready(digest="sha256:0123456789")
+    with pytest.raises(ValueError, match="was not kept: invalid hash"):
+        Detector("a/b")
+    assert list(path.parent.iterdir()) == []
+
+
+def test_offline_says_which_file_to_put_where(ready):
+    path = ready(url="http://127.0.0.1:9/published.ckpt")
+    with pytest.raises(ConnectionError) as refused:
+        Detector("a/b")
+    for part in ("http://127.0.0.1:9/published.ckpt", str(path)):
+        assert part in str(refused.value)
+
+
+def test_the_nearest_ready_detector_is_named(ready):
+    ready()
+    with pytest.raises(FileNotFoundError, match=r"did you mean ssdlite320_shufflenet_coco\?"):
+        Detector("ssdlite32_shufflenet_coco")
+    with pytest.raises(ValueError, match=r"is a config: give a checkpoint as well"):
+        Detector("retinanet_shufflenet_coco")
+
+
+def test_reading_drawing_and_dispatch_import_no_torch(python):
+    done = python(
+        "-c",
+        "import sys; from shufflenet_det.detector import Detections, Detector, read_image; "
+        "print('torch' in sys.modules, 'mmengine' in sys.modules)",
+    )
+    assert done.stdout == "False False\n"

@@ -105,9 +105,16 @@ def _by_format(files: Iterable[Path]) -> dict[str, list[Path]]:
     return found
 
 
+def _text(file: Path) -> str:
+    try:
+        return file.read_text("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file}: not a text file: {error}") from None
+
+
 def _json(file: Path) -> Any:
     try:
-        return json.loads(file.read_bytes().decode("utf-8-sig"))
+        return json.loads(_text(file))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{file}: not a JSON file: {error}") from None
 
@@ -115,7 +122,7 @@ def _json(file: Path) -> Any:
 def _is_yolo(file: Path) -> bool:
     """Whether lines are numbers, one class and at least four coordinates."""
     try:
-        lines = file.read_text().split("\n", 1)
+        lines = _text(file).split("\n", 1)
         if not lines[0].strip():
             return "labels" in file.parts  # an image without objects
         return len([float(word) for word in lines[0].split()]) >= 5
@@ -147,14 +154,19 @@ class _Reader:
         return Source(form, parts, [f"{n} {note}" if n else note for note, n in self.notes.items()])
 
     def read_voc(self, labels: Sequence[Path], files: Sequence[Path]) -> None:
-        self._one_file_an_image(labels, "from_xml")
+        for label in labels:
+            self._parse(label, "from_xml", label)
 
     def read_labelme(self, labels: Sequence[Path], files: Sequence[Path]) -> None:
         for label in labels:
-            for shape in _json(label)["shapes"]:
-                if shape.get("shape_type", "polygon") not in ("rectangle", "polygon"):
+            shapes = _json(label)["shapes"]
+            for shape in shapes if isinstance(shapes, list) else ():
+                if isinstance(shape, dict) and shape.get("shape_type", "polygon") not in (
+                    "rectangle",
+                    "polygon",
+                ):
                     self.notes["shapes that are no rectangle or polygon were left out"] += 1
-        self._one_file_an_image(labels, "from_labelme", include_poly=True)
+            self._parse(label, "from_labelme", label, include_poly=True)
 
     def read_yolo(self, labels: Sequence[Path], files: Sequence[Path]) -> None:
         names = _yolo_names(files)
@@ -164,7 +176,7 @@ class _Reader:
                 continue
             wide, high = self.sizes[image] = image_size(image)
             boxes = self.boxes.setdefault(image, [])
-            for number, line in enumerate(label.read_text().splitlines(), 1):
+            for number, line in enumerate(_text(label).splitlines(), 1):
                 if not line.strip():
                     continue
                 try:
@@ -196,8 +208,6 @@ class _Reader:
             self.notes["no file with class names was found: they are class_0, class_1, …"] = 0
 
     def read_cvat(self, labels: Sequence[Path], files: Sequence[Path]) -> None:
-        from globox import Annotation
-
         for label in labels:
             try:
                 tree = ElementTree.parse(label).getroot()
@@ -212,7 +222,7 @@ class _Reader:
                 others = [child.tag for child in node if child.tag not in ("box", "tag")]
                 if others:
                     self.notes["shapes that are no box were left out"] += len(others)
-                self._add(label, Annotation.from_cvat(node))
+                self._parse(label, "from_cvat", node)
 
     def read_coco(self, labels: Sequence[Path], files: Sequence[Path]) -> None:
         for label in labels:
@@ -239,15 +249,16 @@ class _Reader:
                 content["categories"].remove(category)
                 self.notes[f"category {category['name']!r} without boxes was left out"] = 0
 
-    def _one_file_an_image(self, labels: Sequence[Path], parser: str, **options: Any) -> None:
+    def _parse(self, label: Path, parser: str, source: Any, **options: Any) -> None:
+        """Add what a parser of globox reads from a label file, or from a part of it."""
         from globox import Annotation
         from globox.errors import ParsingError
 
-        for label in labels:
-            try:
-                self._add(label, getattr(Annotation, parser)(label, **options))
-            except (ParsingError, AssertionError, KeyError, TypeError, ValueError) as error:
-                raise ValueError(f"{label}: damaged label file: {error}") from None
+        try:
+            annotation = getattr(Annotation, parser)(source, **options)
+        except (ParsingError, AssertionError, LookupError, TypeError, ValueError) as error:
+            raise ValueError(f"{label}: damaged label file: {error}") from None
+        self._add(label, annotation)
 
     def _add(self, label: Path, annotation: Any) -> None:
         image = self._image_of(label, annotation.image_id)
@@ -341,15 +352,16 @@ def _yolo_names(files: Iterable[Path]) -> dict[int, str]:
     for file in files:
         if file.suffix in (".yaml", ".yml"):
             try:
-                content = yaml.safe_load(file.read_text())
-            except yaml.YAMLError as error:
-                raise ValueError(f"{file}: not a YAML file: {error}") from None
-            names = content.get("names") if isinstance(content, dict) else None
-            if isinstance(names, list):
-                return dict(enumerate(map(str, names)))
-            if isinstance(names, dict):
-                return {int(number): str(name) for number, name in names.items()}
+                content = yaml.safe_load(_text(file))
+                names = content.get("names") if isinstance(content, dict) else None
+                if isinstance(names, list):
+                    return dict(enumerate(map(str, names)))
+                if isinstance(names, dict):
+                    return {int(number): str(name) for number, name in names.items()}
+            except (yaml.YAMLError, RecursionError, TypeError, ValueError) as error:
+                said = " ".join(str(error).split())
+                raise ValueError(f"{file}: no class names by number: {said}") from None
     for file in files:
         if file.name.lower() in ("classes.txt", "obj.names", "names.txt", "_darknet.labels"):
-            return dict(enumerate(line.strip() for line in file.read_text().splitlines() if line))
+            return dict(enumerate(line.strip() for line in _text(file).splitlines() if line))
     return {}

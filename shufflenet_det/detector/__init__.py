@@ -137,10 +137,15 @@ def _open(model: Any, checkpoint: str | Path | None, device: str | None, trust: 
 
     if suffix in CHECKPOINT_SUFFIXES:
         if checkpoint is not None:
-            raise ValueError(
-                f"{model!r} and {checkpoint!r} are two checkpoints: a config goes first"
-            )
+            raise ValueError(f"{model!r}, {checkpoint!r}: two checkpoints; a config goes first")
         return TorchModel(None, model, device=device, trust=trust)
+    if suffix is not None:
+        from .ready import LISTING, config_of, fetch_weights, find_ready
+
+        ready = find_ready(str(model))
+        model = config_of(ready[0] if ready else str(model))
+        if ready and checkpoint is None:
+            checkpoint = fetch_weights(ready[1])
     if checkpoint is None:
-        raise ValueError(f"{model!r} is a config: give a checkpoint as well")
+        raise ValueError(f"{str(model)!r} is a config: give a checkpoint as well; {LISTING}")
     return TorchModel(model, checkpoint, device=device, trust=trust)

@@ -161,9 +161,13 @@ def _apply(module: ModuleType) -> None:
         )
 
 
-def _in(name: str) -> Callable[[ModuleType], None]:
-    """The ``install`` of a module of this room, which is imported when it is needed."""
-    return lambda module: importlib.import_module(f"{__package__}.{name}").install(module)
+def _in(name: str, function: str = "install") -> Callable[[ModuleType], None]:
+    """A function of a module of this room, which is imported when it is needed."""
+
+    def apply(module: ModuleType) -> None:
+        getattr(importlib.import_module(f"{__package__}.{name}"), function)(module)
+
+    return apply
 
 
 def _find_loader(module: ModuleType) -> None:
@@ -211,6 +215,7 @@ _WORKAROUNDS: dict[str, Callable[[ModuleType], None]] = {
     "mmengine.utils.package_utils": _in("installed_packages"),
     "mmengine.utils.dl_utils.misc": _find_loader,
     "mmengine.runner.checkpoint": _in("checkpoints"),
+    "mmengine.infer.infer": _in("checkpoints", "refuse_own_config"),
     "mmcv.utils.ext_loader": _find_loader,
     "mmdet.registry": _register,
     "mmdet.apis.inference": _copy_pipeline,
