@@ -7,6 +7,7 @@ import contextlib
 import io
 import itertools
 import logging
+import warnings
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
@@ -23,8 +24,13 @@ from . import hooks
 from .seeds import SeededBatches, SeededDataset
 
 _PACKAGE = __name__.partition(".")[0]
-# mmengine's warnings about calls of its own.
+# What mmengine warns of in every run: calls of its own, and settings that it makes itself.
 _ABOUT_ITSELF = ('"FileClient" will be', '"HardDiskBackend" is')
+_IN_EVERY_RUN = (
+    "Setting (OMP|MKL)_NUM_THREADS",
+    "The model you provided seems to be",  # broadcast_buffers of a distributed run
+    "Detected call of `scheduler.step",  # of one that was interrupted behind an epoch's last step
+)
 
 _runs = itertools.count()  # of this process
 
@@ -39,7 +45,8 @@ def build_runner(cfg: Config) -> Runner:
     if (number := next(_runs)) and "visualizer" in cfg:
         # By one name mmengine gives this run the first one's, and its scalars to that one's folder.
         cfg.visualizer.name = f"visualizer_{number}"
-    runner = RUNNERS.build(cfg) if "runner_type" in cfg else _Runner.from_cfg(cfg)
+    with _known_warnings():
+        runner = RUNNERS.build(cfg) if "runner_type" in cfg else _Runner.from_cfg(cfg)
     for hook in hooks.of_every_run():
         runner.register_hook(hook)
     return runner
@@ -48,7 +55,15 @@ def build_runner(cfg: Config) -> Runner:
 @contextlib.contextmanager
 def prints_in_log() -> Iterator[None]:
     """Send what libraries print, pycocotools above all, to the log file of the run."""
-    with contextlib.redirect_stdout(_LogFile()):
+    with contextlib.redirect_stdout(_LogFile()), _known_warnings():
+        yield
+
+
+@contextlib.contextmanager
+def _known_warnings() -> Iterator[None]:
+    with warnings.catch_warnings():
+        for message in _IN_EVERY_RUN:
+            warnings.filterwarnings("ignore", message)
         yield
 
 

@@ -3,7 +3,6 @@
 import contextlib
 import importlib.util
 import os
-import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,10 @@ from filelock import FileLock, Timeout
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
-from mmengine.runner import CheckpointLoader, Runner, find_latest_checkpoint
+from mmengine.runner import Runner, find_latest_checkpoint
 
 from ..host import amp as host_amp
+from ..host.checkpoints import load_from_local
 from ..weights import redirect_load_from
 from .checkpoints import differences, require_fitting
 from .fitting import require_channels
@@ -68,9 +68,7 @@ def train(
         _prepare_start(cfg, resume)
         runner = build_runner(cfg)
         try:
-            with prints_in_log(), stops_at_signals(runner), warnings.catch_warnings():
-                # Of a run that was interrupted behind the last step of an epoch.
-                warnings.filterwarnings("ignore", "Detected call of `scheduler.step")
+            with prints_in_log(), stops_at_signals(runner):
                 runner.train()
         except ValueError as error:
             if "Expected more than 1 value per channel" not in str(error):
@@ -151,11 +149,11 @@ def _prepare_start(cfg: Config, resume: str | None) -> None:
     checkpoint = find_latest_checkpoint(cfg.work_dir) if resume == "auto" else resume
     cfg.resume = checkpoint is not None
     cfg.load_from = checkpoint
-    randomness = cfg.setdefault("randomness", {})
+    randomness = cfg.get("randomness") or {}
     if checkpoint is not None and randomness.get("seed") is None:
         # Before the sampler is built, which shuffles by the seed.
-        meta = CheckpointLoader.load_checkpoint(checkpoint, map_location="cpu").get("meta", {})
-        randomness.seed = meta.get("seed")
+        meta = load_from_local(checkpoint, "cpu").get("meta", {})
+        cfg.randomness = {**randomness, "seed": meta.get("seed")}
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from filelock import FileLock
 from mmengine.hooks import Hook
 
 from shufflenet_det import training
+from shufflenet_det.host.checkpoints import load_from_local
 from shufflenet_det.training import hooks, runs, train
 
 STEPS = 6  # of a tiny training
@@ -26,7 +27,7 @@ def losses(work_dir: Path) -> dict[int, float]:
 
 
 def weights(path: Path) -> dict[str, torch.Tensor]:
-    return torch.load(path, weights_only=True)["state_dict"]
+    return load_from_local(path)["state_dict"]
 
 
 def test_a_training_says_what_a_person_needs(tiny, tmp_path, capfd):
@@ -79,7 +80,7 @@ def test_an_interrupted_training_ends_as_an_undisturbed_one(
 def test_a_resumed_run_has_the_seed_of_the_first(tiny, tmp_path):
     without = {"randomness.seed": None, "train_cfg.max_epochs": 1}
     train(tiny(tmp_path, without))
-    first = torch.load(tmp_path / "epoch_1.pth", weights_only=True)["meta"]["seed"]
+    first = load_from_local(tmp_path / "epoch_1.pth")["meta"]["seed"]
     cfg = tiny(tmp_path, without)
     runs._prepare_start(cfg, "auto")
     assert cfg.randomness.seed == first
@@ -139,7 +140,7 @@ def test_another_learning_rate_is_not_taken_silently(tiny, trained, tmp_path, ca
 
 
 def changed(checkpoint, change):
-    content = torch.load(checkpoint, weights_only=True)
+    content = load_from_local(checkpoint)
     change(content["state_dict"])
     path = checkpoint.with_name("changed.pth")
     torch.save(content, path)
