@@ -8,13 +8,22 @@ EXAMPLE = "shufflenet-det tables --check"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--root", default=".", metavar="DIR", help="the repository (%(default)s)")
     parser.add_argument(
+        "--count",
+        action="store_true",
+        help="first count what an image costs in each config that is not in results/configs.json",
+    )
+    parser.add_argument(
         "--check", action="store_true", help="change nothing; exit status 1 if a page differs"
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..papers.tables import update_pages
+    from shufflenet_det.papers.tables import update_pages
 
+    if args.count:
+        from shufflenet_det.papers.costs import count_missing
+
+        print(f"counted: {', '.join(count_missing(args.root)) or 'nothing, all configs are known'}")
     differed = update_pages(args.root, check=args.check)
     for path in differed:
         print(f"{path}: {'differs from results/' if args.check else 'updated'}")

@@ -6,23 +6,21 @@ A page says where a table goes, and of what::
     …
     <!-- end of table -->
 
-Before the bar stands the name of a set of results, or of one of :data:`SPECIAL`; behind it, the
-headings of those columns of the set that are wanted, if not all. What is between the two comments
-is replaced.
+Before the bar stands the name of a set of results, or ``papers/v1`` or ``papers/v2`` for a paper's
+table beside ours, or the path of a CSV file; behind it stand the headings of the columns that are
+wanted, if not all. What is between the two comments is replaced.
 """
 
+import csv
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from . import results
 
 PAGES = ("README.md", "configs/README.md", "docs/**/*.md")
-SPECIAL: dict[str, Callable[[Path], str]] = {}
-"""Tables that are more than a set of results, by name: functions of the repository's root."""
-
 _MARKED = re.compile(
     r"(?P<start><!-- table: (?P<name>[\w./-]+)(?: \| (?P<columns>[^>]*?))? -->\n)"
     r".*?(?P<end><!-- end of table -->)",
@@ -88,8 +86,14 @@ def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _replaced(found: re.Match[str], root: Path) -> str:
     name, wanted = found["name"], found["columns"]
-    if name in SPECIAL:
-        table = SPECIAL[name](root)
+    if name.startswith("papers/"):
+        from .comparison import table as table_of_paper
+
+        table = table_of_paper(name.removeprefix("papers/"), root / results.FOLDER)
+    elif name.endswith(".csv"):
+        with open(root / name, newline="", encoding="utf-8") as file:
+            head, *rows = csv.reader(file)
+        table = markdown(head, rows)
     else:
         headings = [word.strip() for word in wanted.split(";")] if wanted else []
         table = results_table(results.read(name, root / results.FOLDER), headings)
@@ -102,6 +106,8 @@ def _cell(row: results.Row, column: str) -> str:
     value: Any = row
     for key in field.split("."):
         value = value.get(key) if isinstance(value, dict) else None
+    if form == "link":
+        return f"[{value}]({value})"
     try:
         return "" if value is None else format(value, form)
     except (TypeError, ValueError) as error:

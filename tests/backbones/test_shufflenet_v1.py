@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from shufflenet_det.backbones import ShuffleNetV1
 from shufflenet_det.backbones.shufflenet_v1 import ShuffleUnitV1
-from shufflenet_det.measure import count
+from shufflenet_det.papers.complexity import count
 
 # Table 1, 1x: output channels of stages 2, 3, 4 by groups.
 TABLE_1 = {

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from torchvision.models import get_model, get_model_weights
 
 from shufflenet_det.backbones import ShuffleNetV2
-from shufflenet_det.measure import count
+from shufflenet_det.papers.complexity import count
 
 # Table 5: output channels, millions of multiply-adds at 224x224 and of weights.
 TABLE_5 = {

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from shufflenet_det import cli
-from shufflenet_det.papers import results, tables
+from shufflenet_det.papers import costs, results, tables
 
 ROW = {
     "name": "V2",
@@ -117,3 +117,18 @@ def test_a_table_that_there_is_not_is_named_with_its_page(folder, capsys, mark):
     assert cli.main(["tables", "--root", str(folder.parent)]) == 2
     error = capsys.readouterr().err
     assert "README.md" in error and mark.split()[-1] in error
+
+
+def test_configs_and_their_costs_are_listed(root):
+    """Run `shufflenet-det tables --count` if this fails."""
+    listed = {row["name"] for row in results.read("configs", root / "results").rows}
+    assert listed == set(costs.config_files(root))
+
+
+@pytest.mark.parametrize("name", ["ssdlite320_shufflenet_coco.py", "pretrain/xception_imagenet.py"])
+def test_a_listed_cost_is_counted_again(root, name):
+    (row,) = [r for r in results.read("configs", root / "results").rows if r["name"] == name]
+    shape, parameters, multiply_adds = costs.count(root / "configs" / name)
+    assert row["options"]["shape"] == shape
+    assert row["metrics"]["parameters_m"] == pytest.approx(parameters / 1e6, abs=0.005)
+    assert row["metrics"]["multiply_adds_g"] == pytest.approx(multiply_adds / 1e9, abs=0.005)

@@ -1,0 +1,138 @@
+"""The papers' tables, row by row: what they print, and what is counted, to the last one."""
+
+import pytest
+
+from shufflenet_det.papers.complexity import backbone_complexity
+from shufflenet_det.papers.published import PAPERS, agrees, in_millions
+
+PRINTED = [row for row in PAPERS if row.multiply_adds]
+BEYOND_ROUNDING = {("V1, Table 5", "1x (g=8)"), ("V2, Table 5", "0.5x")}
+SIDES = (28, 14, 7)  # of the maps of stages 2, 3, 4
+REPEATS = (4, 8, 4)
+STEM = 27 * 24 * 112**2
+
+# V1, Table 1: channels of stages 2, 3, 4 by groups.
+V1_TABLE_1 = {
+    1: (144, 288, 576),
+    2: (200, 400, 800),
+    3: (240, 480, 960),
+    4: (272, 544, 1088),
+    8: (384, 768, 1536),
+}
+# V2, Table 5: channels of stages 2, 3, 4 and conv5.
+V2_TABLE_5 = {
+    0.5: (48, 96, 192, 1024),
+    1.0: (116, 232, 464, 1024),
+    1.5: (176, 352, 704, 1024),
+    2.0: (244, 488, 976, 2048),
+}
+
+
+def name(row):
+    return row.source, row.network
+
+
+@pytest.mark.parametrize("row", PRINTED, ids=lambda row: f"{row.source} {row.network}")
+def test_counts_are_rounded_to_what_is_printed(row):
+    counted = row.counted()
+    assert agrees(counted.multiply_adds, row.multiply_adds) == (name(row) not in BEYOND_ROUNDING)
+    assert agrees(counted.parameters, row.parameters) is (True if row.parameters else None)
+
+
+def test_the_two_that_are_not_are_near():
+    """Both are rounded to what stands beside them."""
+    rows = {name(row): row for row in PRINTED}
+    v1 = rows["V1, Table 5", "1x (g=8)"].counted().multiply_adds
+    assert agrees(v1 - 1536 * 1000, "137M")  # Table 1, without the classifier
+    v2 = rows["V2, Table 5", "0.5x"].counted().multiply_adds
+    assert agrees(v2 + 1024 * 7**2, "41M")  # with global pooling's additions
+    assert agrees(v2, "40M")
+
+
+def test_the_tables_are_as_printed():
+    """Said again in another order."""
+    figures = {}
+    for row in PRINTED:
+        figures.setdefault((row.source, row.backbone), []).append(row.multiply_adds)
+    assert figures == {
+        ("V1, Table 1", "ShuffleNetV1"): ["143M", "140M", "137M", "133M", "137M", "137M"],
+        ("V1, Table 5", "ShuffleNetV1"): ["524M", "527M", "292M", "38M", "140M"],
+        ("V1, Table 5", "MobileNetV1"): ["569M", "325M", "149M", "41M"],
+        ("V1, Table 8", "ShuffleNetV1"): ["38M"],
+        ("V2, Table 5", "ShuffleNetV2"): ["41M", "146M", "299M", "591M"],
+        ("V2, Table 6", "ShuffleNetV1"): ["2.3G"],
+        ("V2, Table 6", "ShuffleNetV2"): ["2.3G", "12.7G"],
+        ("V2, Table 8", "ShuffleNetV2"): ["597M"],
+        ("V2, Table 8", "Xception"): ["145M"],
+    }
+    assert [row.parameters for row in PAPERS if row.parameters] == ["1.4M", "2.3M", "3.5M", "7.4M"]
+
+
+def v1_closed_form(groups):
+    """V1, Sec. 3.2: hw (2cm/g + 9m) a unit; at stride 2 the first convolution sees 4hw cells."""
+    total, before = STEM, 24
+    for c, side, units in zip(V1_TABLE_1[groups], SIDES, REPEATS, strict=True):
+        m, cells = c // 4, side**2
+        first_groups = 1 if before == 24 else groups
+        total += before * m // first_groups * 4 * cells
+        total += (9 * m + m * (c - before) // groups) * cells
+        total += (units - 1) * (2 * c * m // groups + 9 * m) * cells
+        before = c
+    return total
+
+
+@pytest.mark.parametrize("groups", V1_TABLE_1)
+def test_v1_is_its_closed_form(groups):
+    row = next(r for r in PAPERS if r.classes is None and r.options == {"groups": groups})
+    assert row.counted().multiply_adds == v1_closed_form(groups)
+    # The five conv-only figures behind Table 1's, to two decimals.
+    million = {1: 142.50, 2: 140.04, 3: 136.50, 4: 133.25, 8: 136.83}[groups]
+    assert round(v1_closed_form(groups) / 1e6, 2) == million
+
+
+def v2_closed_form(factor, star):
+    """V2, Fig. 3 (c) and (d), with the classifier; V2*'s additional convolutions at ``star``."""
+    *widths, conv5 = V2_TABLE_5[factor]
+    total, before = STEM, 24
+    for c, side, units in zip(widths, SIDES, REPEATS, strict=True):
+        half, cells = c // 2, side**2
+        total += (9 * before + before * before) * cells  # the first branch keeps its channels
+        total += before * half * 4 * cells + (9 * half + half * (c - before)) * cells
+        total += (units - 1) * (2 * half * half + 9 * half) * cells
+        if star:
+            total += 9 * before * 4 * cells + (units - 1) * 9 * half * cells
+        before = c
+    return total + before * conv5 * 7**2 + conv5 * 1000
+
+
+@pytest.mark.parametrize("star", [False, True])
+@pytest.mark.parametrize("factor", V2_TABLE_5)
+def test_v2_is_its_closed_form(factor, star):
+    options = {"layout": "paper", "widen_factor": factor, "extra_depthwise": star}
+    *_, counted = backbone_complexity("ShuffleNetV2", options, classes=1000)
+    assert counted.multiply_adds == v2_closed_form(factor, star)
+
+
+def test_v2_star_is_listed_though_no_figure_of_it_is_published():
+    rows = [row for row in PAPERS if row.multiply_adds is None]
+    assert [row.options["widen_factor"] for row in rows] == list(V2_TABLE_5)
+    for row in rows:
+        assert row.remark == "not published"
+        assert row.options["layout"] == "paper" and row.options["extra_depthwise"]
+
+
+@pytest.mark.parametrize(
+    ("printed", "inside", "outside"),
+    [
+        ("143M", (142_500_000, 143_500_000), (142_499_999, 143_500_001)),
+        ("1.4M", (1_351_000, 1_449_000), (1_349_000, 1_451_000)),
+        ("2.3G", (2_260_000_000, 2_340_000_000), (2_240_000_000, 2_360_000_000)),
+    ],
+)
+def test_rounding_is_to_the_last_printed_digit(printed, inside, outside):
+    assert all(agrees(count, printed) for count in inside)
+    assert not any(agrees(count, printed) for count in outside)
+
+
+def test_figures_are_read_in_millions():
+    assert [in_millions(printed) for printed in ("143M", "1.4M", "12.7G")] == [143, 1.4, 12700]

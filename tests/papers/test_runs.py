@@ -1,0 +1,180 @@
+"""Running rows: the checks before, what is started, the result; and the command."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+from mmdet.registry import MODELS
+
+from shufflenet_det import cli
+from shufflenet_det.data import split
+from shufflenet_det.papers import comparison, results, runs, tables
+from shufflenet_det.papers.published import COCO_ROWS
+
+ROW = COCO_ROWS["v2/shufflenetv2_1x"]
+METRICS = {"coco/bbox_mAP": 0.291, "coco/bbox_mAP_50": 0.47, "other": 1.0}
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """What would be started, by a stand-in that leaves what training and testing leave."""
+    calls = []
+
+    def start(command, check):
+        arguments = command[command.index("shufflenet_det.cli") + 1 :]
+        home = arguments[arguments.index("--work-dir") + 1]
+        calls.append(command)
+        log = runs.Path(home) / "20261125" / "vis_data"
+        log.mkdir(parents=True, exist_ok=True)
+        if arguments[0] == "train":
+            for name in ("iter_75000.pth", "iter_150000.pth", "best_coco_iter_5.pth"):
+                (runs.Path(home) / name).touch()
+            (log / "scalars.json").write_text('{"loss": 1.0, "time": 0.5}\n{"lr": 1}\n')
+        else:
+            (log.parent / "20261125.json").write_text(json.dumps(METRICS))
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(runs.subprocess, "run", start)
+    return calls
+
+
+@pytest.fixture
+def ready(monkeypatch, tmp_path):
+    """As if COCO and two GPUs were there; a file of weights."""
+
+    class Here:
+        def __init__(self, *args): ...
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *args): ...
+
+        def submit(self, function, *args):
+            class Done:
+                result = staticmethod(lambda: function(*args))
+
+            return Done
+
+    monkeypatch.setattr(runs, "ProcessPoolExecutor", Here)
+    monkeypatch.setattr(runs, "check_papers_split", lambda root: split.PAPERS_SPLIT)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    path = tmp_path / "v2.pth"
+    network = MODELS.build({"type": "ShuffleNetV2", "layout": "paper", "out_indices": (4,)})
+    torch.save(network.state_dict(), path)
+    return path
+
+
+def run(tmp_path, *words):
+    folders = ["--work-dir", str(tmp_path / "work"), "--results", str(tmp_path / "results")]
+    return cli.main(["papers", "run", *words, *folders])
+
+
+def test_a_row_is_trained_tested_written_and_not_run_again(ready, started, tmp_path, capsys):
+    words = (ROW.key, "--gpus", "2", "--weights", str(ready), "--data-root", "COCO")
+    assert run(tmp_path, *words) == 0
+    train, test = started
+    assert "--nproc_per_node=2" in train and train[train.index("--launcher") + 1] == "pytorch"
+    assert {"--resume", "data_root=COCO", "train_dataloader.batch_size=8"} <= set(train)
+    assert f"model.backbone.init_cfg.checkpoint={ready}" in train
+    assert str(tmp_path / "work" / ROW.key / "iter_150000.pth") in test and "--resume" not in test
+    printed = capsys.readouterr().out
+    assert "finished, mAP 29.1, the paper's 29.0" in printed and "--gpus 8" in printed
+    (row,) = results.read("papers_v2", tmp_path / "results").rows
+    assert row["metrics"] == {"mAP": 29.1, "mAP_50": 47.0}
+    assert row["budget"]["images_seen"] == 30 * 80_000
+    assert row["budget"]["gpu_hours"] == round(2 * 150_000 * 0.5 / 3600, 2)
+    assert run(tmp_path, *words) == 0
+    assert len(started) == 2 and "finished before" in capsys.readouterr().out
+
+
+def test_our_figures_stand_beside_the_papers(ready, started, tmp_path):
+    run(tmp_path, ROW.key, "--weights", str(ready))
+    lines = comparison.table("v2", tmp_path / "results").splitlines()
+    (ours,) = [line for line in lines if f"| {ROW.key} |" in line]
+    assert ours.endswith("| 29.0 | 29.1 | +0.1 |")
+    assert sum(line.endswith("|  |  |") for line in lines) == 19
+    shutil.copytree(tmp_path / "results", tmp_path / "copy")
+    (tmp_path / "README.md").write_text("<!-- table: papers/v2 -->\n<!-- end of table -->\n")
+    tables.update_pages(tmp_path)
+    assert ours in (tmp_path / "README.md").read_text()
+    comparison.plot(tmp_path / "plot.png", tmp_path / "results")
+    assert (tmp_path / "plot.png").stat().st_size > 10_000
+
+
+def test_a_row_that_fails_does_not_keep_the_next_from_running(
+    ready, started, tmp_path, monkeypatch, capsys
+):
+    """Nothing is known of MobileNetV1's weights, and the authors' are on no server."""
+    assert run(tmp_path, "v1/mobilenet_600", ROW.key) == 1
+    printed = capsys.readouterr().out
+    assert "v1/mobilenet_600: starts from 'work_dirs/pretrain/mobilenetv1" in printed
+    assert f"{ROW.key}: starts from" in printed and "--weights FILE" in printed
+    assert started == []
+    monkeypatch.setattr(
+        runs.subprocess, "run", lambda command, check: subprocess.CompletedProcess(command, 3)
+    )
+    assert run(tmp_path, ROW.key, "--weights", str(ready)) == 1
+    assert "`train` ended with status 3" in capsys.readouterr().out
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (("no/row",), "no row 'no/row'"),
+        ((ROW.key, "--gpus", "3"), "one of [1, 2, 4, 8, 16]"),
+        ((ROW.key, "--gpus", "4"), "must be at most 2"),
+        (("all", "--weights", "x.pth"), "for one row"),
+        ((ROW.key, "--cfg-options", "a=1"), "only a demo's config"),
+    ],
+)
+def test_mistakes_are_one_sentence(ready, started, tmp_path, capsys, words, named):
+    assert run(tmp_path, *words) == 2
+    assert named in capsys.readouterr().err and started == []
+
+
+def test_another_data_set_is_refused_before_anything_runs(started, demo_data, tmp_path, capsys):
+    assert run(tmp_path, ROW.key, "--data-root", str(demo_data)) == 2
+    assert "train2017 has 12 images, not 118,287" in capsys.readouterr().err
+
+
+def test_mmdets_backbone_that_would_stay_partly_random_is_refused(tmp_path):
+    network = MODELS.build({"type": "MobileNetV2", "widen_factor": 0.25})
+    state = {f"backbone.{key}": value for key, value in network.state_dict().items()}
+    path = tmp_path / "mobilenet.pth"
+    torch.save({"state_dict": state}, path)
+    init_cfg = {"type": "Pretrained", "checkpoint": str(path), "prefix": "backbone"}
+    backbone = {"type": "MobileNetV2", "widen_factor": 0.25, "init_cfg": init_cfg}
+    runs._require_all_tensors(backbone)
+    with pytest.raises(ValueError, match="does not hold MobileNetV2"):
+        runs._require_all_tensors({**backbone, "widen_factor": 0.5})
+
+
+def test_list_says_what_a_row_costs_without_having_run(capsys, tmp_path):
+    assert cli.main(["papers", "list", "--results", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    (line,) = [line for line in lines if f"| {ROW.key} |" in line]
+    assert all(cell in line for cell in ("29.0", "not run", "150,000", "2,400,000", "800x1200"))
+    assert len(lines) == 28
+
+
+def test_the_demo_runs_to_its_end_and_says_what_to_expect(tmp_path, demo_data, root):
+    """The real processes, on a few synthetic images."""
+    where = tmp_path / "data"
+    where.mkdir()
+    shutil.copytree(demo_data, where / "demo")
+    marker = json.loads((demo_data / "synthetic.json").read_text())
+    marker |= {"train": 400, "val": 80}  # --demo's own counts
+    (where / "demo" / "synthetic.json").write_text(json.dumps(marker))
+    few = ("train_dataloader.dataset.indices=4", "val_dataloader.dataset.indices=2")
+    command = [sys.executable, "-m", "shufflenet_det.cli", "papers", "run", "v2/shufflenetv2_0.5x"]
+    options = ["--demo", "--cfg-options", *few, "test_dataloader.dataset.indices=2"]
+    done = subprocess.run([*command, *options], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert "training, 25 steps" in done.stdout and "testing" in done.stdout
+    assert "About 0 is expected" in done.stdout
+    assert not (tmp_path / "results").exists()
