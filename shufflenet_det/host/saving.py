@@ -200,13 +200,13 @@ def _find_best(hook: Any, runner: Any) -> None:
     """
     info = runner.message_hub.runtime_info
     for key in [key for key in info if key == "best_ckpt" or key.startswith("best_ckpt_")]:
-        path = _path(hook, os.path.basename(str(info[key])))
-        if not hook.file_backend.isfile(path):
+        path: str | None = _path(hook, os.path.basename(str(info[key])))
+        if hook.file_backend.isfile(path):
+            info[key] = path
+        else:
             path = None
             del info[key]
             info.pop(key.replace("ckpt", "score", 1), None)
-        else:
-            info[key] = path
         if key == "best_ckpt":
             hook.best_ckpt_path = path
         elif hasattr(hook, "best_ckpt_path_dict"):
