@@ -98,8 +98,12 @@ def report() -> list[tuple[str, str]]:
         rows.append(("kernels of mmcv.ops", import_hooks.serving()))
         rows.append(("mmdet", "works"))
         if import_hooks.serving() != "mmcv":
-            ops = "rotated and 3-D boxes, carafe and other ops beyond 2-D detectors"
-            rows.append(("does not work", f"{ops}: they need a compiled mmcv"))
+            from .ops import NOT_CARRIED
+
+            rows += [
+                ("needs a compiled mmcv", f"{what}: {', '.join(names)}")
+                for what, names in NOT_CARRIED.items()
+            ]
     else:
         rows.append(("mmdet", f"does not work: {trouble}"))
     return rows
