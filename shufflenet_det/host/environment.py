@@ -100,10 +100,8 @@ def report() -> list[tuple[str, str]]:
         if import_hooks.serving() != "mmcv":
             from .ops import NOT_CARRIED
 
-            rows += [
-                ("needs a compiled mmcv", f"{what}: {', '.join(names)}")
-                for what, names in NOT_CARRIED.items()
-            ]
+            ops = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in NOT_CARRIED.items())
+            rows.append(("needs a compiled mmcv", ops))
     else:
         rows.append(("mmdet", f"does not work: {trouble}"))
     return rows
