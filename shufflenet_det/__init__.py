@@ -18,9 +18,15 @@ if TYPE_CHECKING:
 # Public names and the module of each.
 _LAZY = {
     "Detector": ".detector",
+    "EstimateStatistics": ".detectors.statistics",
     "MobileNetV1": ".backbones",
+    "NanoDet": ".detectors.nanodet",
+    "NanoDetPlus": ".detectors.nanodet",
+    "RandomColor": ".data.warp",
+    "RandomWarp": ".data.warp",
     "ShuffleNetV1": ".backbones",
     "ShuffleNetV2": ".backbones",
+    "WarpResize": ".data.warp",
     "Xception": ".backbones",
 }
 

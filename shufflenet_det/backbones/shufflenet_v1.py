@@ -1,6 +1,6 @@
 """ShuffleNet V1 (Zhang et al., CVPR 2018, arXiv:1707.01083v2)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -139,6 +139,25 @@ class ShuffleNetV1(LevelBackbone):
     """
 
     UNSEEN: ClassVar[dict[str, Any]] = {"shuffle": "paper", "stem_act": True}
+
+    @classmethod
+    def builds(cls, stem_channels: int) -> Iterator[dict[str, Any]]:
+        """See :meth:`LevelBackbone.builds`."""
+        rows = sorted(WIDTHS.items(), key=lambda item: item[1][0] != stem_channels)
+        for (groups, factor), (stem, stage, *_) in rows:
+            if stem == stem_channels:
+                yield {"groups": groups, "widen_factor": factor}
+            elif stem_channels in range(groups, stage, groups):
+                yield {"groups": groups, "widen_factor": factor, "stem_channels": stem_channels}
+        if stem_channels == WIDTHS_50[0]:
+            yield {"groups": 3, "depth": 50}
+
+    @classmethod
+    def same_shapes(cls, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """See :meth:`LevelBackbone.same_shapes`."""
+        if arguments.get("groups", 3) == 1:
+            return [{}]
+        return [{"shuffle": name} for name in SHUFFLES]
 
     def __init__(
         self,

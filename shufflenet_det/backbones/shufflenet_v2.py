@@ -1,6 +1,6 @@
 """ShuffleNet V2 (Ma et al., ECCV 2018, arXiv:1807.11164)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -140,6 +140,24 @@ class ShuffleNetV2(LevelBackbone):
     """
 
     UNSEEN: ClassVar[dict[str, Any]] = {"layout": "torchvision", "residual": False}
+    LAST_LEVEL: ClassVar[int] = 4
+
+    @classmethod
+    def builds(cls, stem_channels: int) -> Iterator[dict[str, Any]]:
+        """See :meth:`LevelBackbone.builds`."""
+        rows = [({"widen_factor": factor}, row[0]) for factor, row in WIDTHS.items()]
+        rows += [({"depth": depth}, row[0]) for depth, row in WIDTHS_DEEP.items()]
+        for layout in ("torchvision", "paper"):
+            yield from ({**row, "layout": layout} for row, stem in rows if stem == stem_channels)
+
+    @classmethod
+    def same_shapes(cls, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """See :meth:`LevelBackbone.same_shapes`."""
+        depth, factor = arguments.get("depth"), arguments.get("widen_factor", 1.0)
+        stem, stage, *_ = WIDTHS_DEEP[depth] if depth else WIDTHS[factor]
+        in_24 = arguments.get("layout") in SPLIT_24
+        both = stage == 2 * stem
+        return [{"layout": name} for name in LAYOUTS if both or (name in SPLIT_24) == in_24]
 
     def __init__(
         self,

@@ -31,6 +31,19 @@ _NUMPY_TYPES = re.compile(r"b1|[iu][1248]|f[248]|c8|c16|U[1-9]\d{0,3}")
 _MOST_GROWTH = 10
 
 
+class _Inert:
+    """Stands for a class that a file names and that is not looked at."""
+
+
+# NanoDet's published files have Lightning's class, not an instance, as a key beside the weights;
+# torchvision's training program keeps its arguments.
+INERT: list[Any] = [
+    (_Inert, "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint"),
+    (_Inert, "lightning.pytorch.callbacks.model_checkpoint.ModelCheckpoint"),
+    (_Inert, "argparse.Namespace"),
+]
+
+
 def install(module: ModuleType) -> None:
     """Change ``mmengine.runner.checkpoint``: every checkpoint is opened by this module's rules."""
     loader, load_url = module.CheckpointLoader, module.load_url  # type: ignore[attr-defined]
@@ -85,22 +98,35 @@ def load_from_local(filename: str, map_location: Any = None) -> Any:
         map_location: As in ``torch.load``.
 
     Returns:
-        What the file holds.
+        What the file holds; of a safetensors file its tensors as ``state_dict``.
 
     Raises:
         FileNotFoundError: There is no such file.
+        ImportError: It is a safetensors file and that package is missing.
         ValueError: The file names code outside the allow-list, or is no whole checkpoint.
     """
     path = Path(filename).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f"checkpoint {filename!r} not found")
     try:
+        if path.suffix == ".safetensors":
+            return {"state_dict": _read_safetensors(path)}
         _check_growth(path)
         return torch.load(path, map_location=map_location, weights_only=True)
-    except PermissionError:
+    except (ImportError, PermissionError):
         raise
     except Exception as error:  # damaged files break torch's readers in every way there is
         raise _refused(filename, error) from error
+
+
+def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        from safetensors.torch import load_file
+    except ImportError as error:
+        raise ImportError(
+            f"reading {str(path)!r} needs the package safetensors: pip install safetensors"
+        ) from error
+    return load_file(path)
 
 
 def _check_growth(path: Path) -> None:
@@ -244,5 +270,5 @@ def _set_history(self: HistoryBuffer, state: Any) -> None:
 
 
 # For the whole process: mmdet's tools call ``torch.load`` themselves.
-torch.serialization.add_safe_globals(_what_mmengine_writes())
+torch.serialization.add_safe_globals([*_what_mmengine_writes(), *INERT])
 HistoryBuffer.__setstate__ = _set_history

@@ -16,7 +16,7 @@ from torchvision import datasets
 from torchvision.datasets.folder import default_loader
 from torchvision.transforms import v2
 
-from ..weights import Pixels
+from ..weights import Images
 
 Cfg = dict[str, Any]
 
@@ -81,7 +81,7 @@ class ImageClassifier(BaseModel):
             )
         )
         self.label_smoothing = label_smoothing
-        self.pixels = Pixels.of(images)
+        self.images = Images.of(images)
         self.register_state_dict_post_hook(_state_images)
 
     def forward(
@@ -117,7 +117,7 @@ def _state_images(
     """Let a checkpoint tell the backbone's images: a hook of ``state_dict``."""
     of_backbone = state._metadata[f"{prefix}backbone"]  # type: ignore[attr-defined]
     network = of_backbone.setdefault("network", {})
-    network["data_preprocessor"] = module.pixels.data_preprocessor()
+    network["data_preprocessor"] = module.images.data_preprocessor()
 
 
 class ImageFolder(datasets.ImageFolder):

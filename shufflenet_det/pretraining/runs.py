@@ -1,18 +1,16 @@
 """Pretraining and evaluation from a config: what the command ``pretrain`` calls."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.dist import get_world_size, init_dist, is_distributed
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torchvision import datasets
 
-from ..backbones.base import LEVELS, LevelBackbone
+from ..backbones import NETWORKS
 from ..data import make_demo_classes
 from ..data.synthetic import CLASS_SIDE, SHAPES
 from ..training import load_run_config, train
@@ -23,12 +21,6 @@ DEMO_EPOCHS = 24
 DEMO_BATCH = 32
 DEMO_CROP = 64  # pixels of a side
 DEMO_AREA = (0.6, 1.0)  # of the image, in a training crop: a shape cut in half is none
-
-
-def last_level(network: type[LevelBackbone], arguments: Mapping[str, Any]) -> int:
-    """The ``out_indices`` entry of the level that a classifier reads."""
-    with torch.device("meta"):
-        return LEVELS[network(**{**arguments, "out_indices": (0,)}).unbuilt_parts[-1]]
 
 
 def load_pretrain_config(
@@ -175,10 +167,8 @@ def _images_per_process(cfg: Config, batch_size: int) -> int:
 def _use_weights(cfg: Config, checkpoint: str) -> None:
     """Let the model be the one that a checkpoint was trained in."""
     weights = read_weights(checkpoint)
-    network = weights.network.name
+    network = weights.network
     arguments = needed_arguments(weights)
-    if arguments is None:
-        raise ValueError(f"{checkpoint!r}: no network here computes these weights")
     if "weight" not in weights.classifier:
         raise ValueError(f"{checkpoint!r} has no classifier, so it has no accuracy")
     old = cfg.model
@@ -190,12 +180,12 @@ def _use_weights(cfg: Config, checkpoint: str) -> None:
         "backbone": {
             "type": f"shufflenet_det.{network}",
             **arguments,
-            "out_indices": (last_level(MODELS.get(network), arguments),),
+            "out_indices": (NETWORKS[network].LAST_LEVEL,),
             "init_cfg": {"type": "Pretrained", "checkpoint": checkpoint},
         },
     }
-    if weights.pixels is not None:
-        cfg.model.data_preprocessor.update(weights.pixels.data_preprocessor())
+    if weights.images is not None:
+        cfg.model.data_preprocessor.update(weights.images.data_preprocessor())
     cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
     cfg.test_cfg = {"type": "TestLoop"}
 

@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 
 from ..config_files import find_config
 from ..data import make_demo_dataset, require_dataset_files
+from ..data.classes import fit_classes
 from ..host import distributed, environment
 from ..weights import fit_data_preprocessor
 
@@ -68,6 +69,7 @@ def load_run_config(
     _override(cfg, cfg_options)
     if data_root is not None:
         move_data_root(cfg, data_root)
+    fit_classes(cfg)
     cfg.launcher = launcher
     default_name = f"{file.stem}_demo" if demo else file.stem
     cfg.work_dir = work_dir or cfg.get("work_dir") or os.path.join("work_dirs", default_name)

@@ -1,0 +1,8 @@
+# NanoDet-Plus-m-1.5x at 320x320 pixels.
+# Not trained with this file. The authors' weights: 29.9 mAP on val2017 as published.
+_base_ = './nanodet_plus_m_320.py'
+pretrained = 'torchvision://shufflenet_v2_x1_5.imagenet1k_v1'
+model = dict(
+    backbone=dict(widen_factor=1.5, init_cfg=dict(checkpoint=pretrained)),
+    neck=dict(in_channels=(176, 352, 704), out_channels=128),
+    bbox_head=dict(in_channels=128))

@@ -1,0 +1,58 @@
+"""The classes of a data set of one's own, read from its annotations."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+_SPLITS = ("train", "val", "test")
+
+
+def fit_classes(cfg: Any) -> tuple[str, ...] | None:
+    """Give a config the classes of its annotations where it states ``classes=None``.
+
+    Args:
+        cfg: A whole mmdet config. Where a dataset's ``metainfo.classes`` is None, it becomes the
+            names of the categories, in the order of the first annotation file that is there,
+            training's before validation's and the test's, and so does every ``num_classes`` of
+            the model their number.
+
+    Returns:
+        The classes; None where the config states its own or no annotation file is there.
+
+    Raises:
+        ValueError: The file has no categories or is no COCO json.
+    """
+    datasets = [d for split in _SPLITS for d in _datasets(cfg.get(f"{split}_dataloader"))]
+    wanting = [d for d in datasets if "metainfo" in d and d["metainfo"].get("classes", 0) is None]
+    paths = [Path(d.get("data_root") or "", d["ann_file"]) for d in wanting]
+    path = next((path for path in paths if path.is_file()), None)
+    if path is None:
+        return None
+    try:
+        classes = tuple(category["name"] for category in json.loads(path.read_text())["categories"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(
+            f"{str(path)!r}: COCO json has 'categories', each with a 'name' ({error!r})"
+        ) from error
+    if not classes:
+        raise ValueError(f"{str(path)!r}: its 'categories' are empty")
+    for dataset in wanting:
+        dataset["metainfo"]["classes"] = classes
+    for node in _dicts(cfg["model"]):
+        if "num_classes" in node:
+            node["num_classes"] = len(classes)
+    return classes
+
+
+def _datasets(loader: Any) -> Iterator[Any]:
+    return (node for node in _dicts(loader) if "ann_file" in node)
+
+
+def _dicts(node: Any) -> Iterator[Any]:
+    """Every dict of a tree of dicts, lists and tuples, the node itself first."""
+    if isinstance(node, dict):
+        yield node
+    children = node.values() if isinstance(node, dict) else node
+    for child in children if isinstance(node, dict | list | tuple) else ():
+        yield from _dicts(child)

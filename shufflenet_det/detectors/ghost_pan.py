@@ -1,0 +1,175 @@
+"""The necks of NanoDet and NanoDet-Plus (github.com/RangiLyu/nanodet, ``nanodet/model/fpn``)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from mmcv.cnn import ConvModule, DepthwiseSeparableConvModule
+from mmdet.registry import MODELS
+from mmengine.model import BaseModule, kaiming_init
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..backbones.layers import Cfg, activation, conv_norm
+
+NORM: Cfg = {"type": "BN"}
+LEAKY: Cfg = {"type": "LeakyReLU", "negative_slope": 0.1, "inplace": True}
+
+
+def resized(x: Tensor, like: Tensor) -> Tensor:
+    """``x`` bilinearly at the height and width of ``like``: by 2 or 1/2 where sizes are even."""
+    return F.interpolate(x, size=like.shape[2:], mode="bilinear", align_corners=False)
+
+
+@MODELS.register_module()
+class BilinearPAN(BaseModule):
+    """NanoDet's path aggregation: one 1x1 convolution a level, then nothing but sums.
+
+    Maps go down and up the pyramid by bilinear resizing.
+    """
+
+    def __init__(
+        self, in_channels: Sequence[int], out_channels: int, init_cfg: Cfg | None = None
+    ) -> None:
+        """Build the layers.
+
+        Args:
+            in_channels: Channels of the maps, finest first.
+            out_channels: Channels of every output.
+            init_cfg: Initialisation; None is Xavier's, uniform.
+        """
+        default = {"type": "Xavier", "layer": "Conv2d", "distribution": "uniform"}
+        super().__init__(init_cfg=init_cfg or default)
+        self.lateral_convs = nn.ModuleList(
+            ConvModule(channels, out_channels, 1, act_cfg=None) for channels in in_channels
+        )
+
+    def forward(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """(N, C_i, H_i, W_i) of every level to (N, out_channels, H_i, W_i)."""
+        maps = [conv(x) for conv, x in zip(self.lateral_convs, inputs, strict=True)]
+        for i in range(len(maps) - 1, 0, -1):
+            maps[i - 1] = maps[i - 1] + resized(maps[i], maps[i - 1])
+        for i in range(len(maps) - 1):
+            maps[i + 1] = maps[i + 1] + resized(maps[i], maps[i + 1])
+        return tuple(maps)
+
+
+class GhostModule(nn.Module):
+    """Half of the channels by a 1x1 convolution, the others from these by a depthwise 3x3.
+
+    GhostNet (arXiv:1911.11907), Fig. 1.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, *, norm_cfg: Cfg, act: bool) -> None:
+        """Build the layers; ``act``: an activation behind each convolution."""
+        super().__init__()
+        half = out_channels // 2
+
+        def layer(*args: int) -> nn.Sequential:
+            layers = conv_norm(*args, conv_cfg=None, norm_cfg=norm_cfg)
+            return nn.Sequential(*layers, *([activation(LEAKY)] if act else ()))
+
+        self.primary_conv = layer(in_channels, half, 1)
+        self.cheap_operation = layer(half, half, 3, 1, half)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in, H, W) to (N, out, H, W)."""
+        x = self.primary_conv(x)
+        return torch.cat((x, self.cheap_operation(x)), dim=1)
+
+
+class GhostBlock(nn.Module):
+    """Two ghost modules and a depthwise-separable shortcut; nothing follows their sum."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, *, kernel_size: int, norm_cfg: Cfg
+    ) -> None:
+        """Build the layers; ``kernel_size`` is the shortcut's."""
+        super().__init__()
+        cfgs: dict[str, Any] = {"conv_cfg": None, "norm_cfg": norm_cfg}
+        self.ghost1 = GhostModule(in_channels, out_channels, norm_cfg=norm_cfg, act=True)
+        self.ghost2 = GhostModule(out_channels, out_channels, norm_cfg=norm_cfg, act=False)
+        self.shortcut = nn.Sequential(
+            *conv_norm(in_channels, in_channels, kernel_size, 1, in_channels, **cfgs),
+            *conv_norm(in_channels, out_channels, 1, **cfgs),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in, H, W) to (N, out, H, W)."""
+        return self.ghost2(self.ghost1(x)) + self.shortcut(x)
+
+
+@MODELS.register_module()
+class GhostPAN(BaseModule):
+    """NanoDet-Plus's neck: path aggregation with ghost blocks, and one coarser level.
+
+    Every convolution is followed by BatchNorm and most by LeakyReLU(0.1). The extra level is the
+    sum of what two strided depthwise-separable convolutions make of the coarsest input and of the
+    coarsest output.
+    """
+
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        out_channels: int,
+        kernel_size: int = 5,
+        norm_cfg: Cfg | None = None,
+        init_cfg: Cfg | None = None,
+    ) -> None:
+        """Build the layers.
+
+        Args:
+            in_channels: Channels of the maps, finest first, each of half the size before.
+            out_channels: Channels of every output, even.
+            kernel_size: Of the depthwise convolutions.
+            norm_cfg: Config of the normalisations; None is ``dict(type='BN')``.
+            init_cfg: mmengine's initialisation; None is NanoDet's own.
+        """
+        super().__init__(init_cfg=init_cfg)
+        norm_cfg = norm_cfg or NORM
+        steps = range(len(in_channels) - 1)
+        cfgs = {"norm_cfg": norm_cfg, "act_cfg": LEAKY}
+
+        def ghost_block() -> GhostBlock:
+            return GhostBlock(
+                2 * out_channels, out_channels, kernel_size=kernel_size, norm_cfg=norm_cfg
+            )
+
+        def downsample() -> DepthwiseSeparableConvModule:
+            return DepthwiseSeparableConvModule(
+                out_channels, out_channels, kernel_size, 2, kernel_size // 2, **cfgs
+            )
+
+        self.reduce_layers = nn.ModuleList(
+            ConvModule(channels, out_channels, 1, **cfgs) for channels in in_channels
+        )
+        self.top_down_blocks = nn.ModuleList(ghost_block() for _ in steps)  # coarsest first
+        self.downsamples = nn.ModuleList(downsample() for _ in steps)
+        self.bottom_up_blocks = nn.ModuleList(ghost_block() for _ in steps)
+        self.extra_in = downsample()
+        self.extra_out = downsample()
+        for module in self.modules():
+            if isinstance(module, ConvModule):  # mmcv reckons with the slope, NanoDet does not
+                kaiming_init(module.conv, a=0, nonlinearity="leaky_relu")
+
+    def forward(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Aggregate.
+
+        Args:
+            inputs: One map a level, (N, C_i, H_i, W_i).
+
+        Returns:
+            One map more, (N, out_channels, H_i, W_i) and (N, out_channels, ⌈H/2⌉, ⌈W/2⌉) of the
+            coarsest.
+        """
+        laterals = [layer(x) for layer, x in zip(self.reduce_layers, inputs, strict=True)]
+        inner = laterals[-1:]  # finest first
+        for lateral, block in zip(laterals[-2::-1], self.top_down_blocks, strict=True):
+            inner.insert(0, block(torch.cat((resized(inner[0], lateral), lateral), dim=1)))
+        outs = inner[:1]
+        for x, downsample, block in zip(
+            inner[1:], self.downsamples, self.bottom_up_blocks, strict=True
+        ):
+            outs.append(block(torch.cat((downsample(outs[-1]), x), dim=1)))
+        outs.append(self.extra_in(laterals[-1]) + self.extra_out(outs[-1]))
+        return tuple(outs)

@@ -1,0 +1,116 @@
+"""NanoDet and NanoDet-Plus (github.com/RangiLyu/nanodet, Apache-2.0) as mmdet detectors."""
+
+from typing import Any
+
+import torch
+from mmdet.models.detectors import SingleStageDetector
+from mmdet.models.utils import unpack_gt_instances
+from mmdet.registry import MODELS
+from mmengine.logging import MessageHub
+from torch import Tensor
+
+from ..weights.nanodet import fit_detector_state, load_pretrained_detector
+
+
+@MODELS.register_module()
+class NanoDet(SingleStageDetector):
+    """NanoDet: ``BilinearPAN`` and ``NanoDetHead`` on a backbone of LeakyReLU(0.1).
+
+    It takes the state_dicts of NanoDet's own files, those with BatchNorm folded into the
+    convolutions too, and of any state_dict all tensors or none. ``init_cfg=dict(type='Pretrained',
+    checkpoint=…)`` starts a training from one, whatever its number of classes.
+    """
+
+    def init_weights(self) -> None:
+        """Initialise; from a ``Pretrained`` of ``init_cfg`` the whole detector."""
+        if (self.init_cfg or {}).get("type") != "Pretrained":
+            super().init_weights()
+            return
+        for name, part in self.named_children():
+            if name not in ("backbone", "data_preprocessor"):  # the backbone is loaded whole
+                part.init_weights()
+        load_pretrained_detector(self, self.init_cfg["checkpoint"])
+        self.is_init = True
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Tensor], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        given = [key for key in state_dict if key.startswith(prefix)]
+        state = {key.removeprefix(prefix): state_dict.pop(key) for key in given}
+        state = fit_detector_state(self, state)
+        state_dict.update((f"{prefix}{key}", tensor) for key, tensor in state.items())
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+@MODELS.register_module()
+class NanoDetPlus(NanoDet):
+    """NanoDet-Plus: ``GhostPAN`` and ``NanoDetPlusHead``, trained with an auxiliary head.
+
+    The auxiliary parts are a second neck, ``aux_neck``, as the first, and ``aux_head``, which reads
+    both necks' maps. They are built only where ``train_cfg`` has ``aux_head``, are read by
+    ``loss`` alone, and are left out of what is loaded into a detector without them.
+    """
+
+    def __init__(
+        self,
+        backbone: dict[str, Any],
+        neck: dict[str, Any],
+        bbox_head: dict[str, Any],
+        train_cfg: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Build the parts.
+
+        Args:
+            backbone: Config of the backbone.
+            neck: Config of the neck.
+            bbox_head: Config of the head.
+            train_cfg: ``assigner``; ``aux_head``, what of the auxiliary head is to differ from
+                NanoDet-Plus's, or None for no auxiliary parts; and ``detach_epoch``, from which
+                on, counted from 0, the auxiliary parts train neither the backbone nor the neck.
+            **kwargs: ``test_cfg``, ``data_preprocessor``, ``init_cfg``: those of mmdet's
+                ``SingleStageDetector``.
+        """
+        super().__init__(backbone, neck, bbox_head, train_cfg=train_cfg, **kwargs)
+        aux_head = (train_cfg or {}).get("aux_head")
+        self.with_aux = aux_head is not None
+        if aux_head is None:
+            return
+        channels = 2 * self.bbox_head.in_channels
+        own = {
+            "type": "NanoDetAuxHead",
+            "num_classes": self.bbox_head.num_classes,
+            "in_channels": channels,
+            "feat_channels": channels,
+            "reg_max": self.bbox_head.reg_max,
+            "anchor_generator": {
+                "type": "MlvlPointGenerator",
+                "strides": self.bbox_head.prior_generator.strides,
+            },
+            "loss_cls": {"type": "QualityFocalLoss", "use_sigmoid": True},
+        }
+        self.aux_neck = MODELS.build(neck)
+        self.aux_head = MODELS.build({**own, **aux_head})
+
+    def loss(self, batch_inputs: Tensor, batch_data_samples: list[Any]) -> dict[str, Tensor]:
+        """Losses of a batch.
+
+        Args:
+            batch_inputs: Images, (N, 3, H, W).
+            batch_data_samples: Their annotations.
+
+        Returns:
+            Those of :meth:`NanoDetPlusHead.loss_by_feat`.
+        """
+        features = self.backbone(batch_inputs)
+        levels = self.neck(features)
+        aux = None
+        if self.with_aux:
+            aux_features, guided = features, levels
+            epoch = MessageHub.get_current_instance().get_info("epoch", 0)
+            if epoch >= self.train_cfg.get("detach_epoch", float("inf")):
+                aux_features, guided = (tuple(x.detach() for x in xs) for xs in (features, levels))
+            both = zip(guided, self.aux_neck(aux_features), strict=True)
+            aux = self.aux_head(tuple(torch.cat(maps, dim=1) for maps in both))
+        gts, gts_ignored, metas = unpack_gt_instances(batch_data_samples)
+        return self.bbox_head.loss_by_feat(*self.bbox_head(levels), gts, metas, gts_ignored, aux)

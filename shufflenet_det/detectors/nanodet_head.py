@@ -1,0 +1,267 @@
+"""The heads of NanoDet and NanoDet-Plus (github.com/RangiLyu/nanodet, ``nanodet/model/head``)."""
+
+from typing import Any
+
+import torch
+from mmcv.cnn import DepthwiseSeparableConvModule
+from mmdet.models.dense_heads import GFLHead
+from mmdet.registry import MODELS
+from mmdet.utils import reduce_mean
+from mmengine.structures import InstanceData
+from torch import Tensor, nn
+
+from ..backbones.layers import Cfg, activation
+from .ghost_pan import LEAKY, NORM
+
+Maps = list[Tensor]
+LOSS_CLS: Cfg = {"type": "QualityFocalLoss", "use_sigmoid": True, "beta": 2.0}
+LOSS_BBOX: Cfg = {"type": "GIoULoss", "loss_weight": 2.0}
+
+
+@MODELS.register_module()
+class NanoDetHead(GFLHead):
+    """NanoDet's head: mmdet's GFL head with light layers of every level's own.
+
+    Each level has depthwise-separable convolutions and one 1x1 convolution to the scores and the
+    distributions of the four distances. Anchors, ATSS and losses are ``GFLHead``'s. Where that
+    differs from NanoDet: the sum of the boxes' weights, by which their losses are divided, is at
+    least 1.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int,
+        kernel_size: int = 3,
+        stacked_convs: int = 2,
+        reg_max: int = 7,
+        norm_cfg: Cfg | None = None,
+        loss_cls: Cfg | None = None,
+        loss_bbox: Cfg | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Build the layers.
+
+        Args:
+            num_classes: Number of classes.
+            in_channels: Channels of each map and of each layer.
+            kernel_size: Of the depthwise convolutions.
+            stacked_convs: Depthwise-separable convolutions a level.
+            reg_max: Distances are expected values of 0, 1, … reg_max strides.
+            norm_cfg: Config of the normalisations; None is ``dict(type='BN')``.
+            loss_cls: Config of the scores' loss; None is the quality focal loss.
+            loss_bbox: Config of the boxes' loss; None is GIoU's, weight 2.
+            **kwargs: ``anchor_generator``, ``loss_dfl``, ``train_cfg``, ``test_cfg``, …: those of
+                mmdet's ``GFLHead``.
+        """
+        self.kernel_size = kernel_size
+        super().__init__(
+            num_classes,
+            in_channels,
+            stacked_convs=stacked_convs,
+            norm_cfg=norm_cfg or NORM,
+            reg_max=reg_max,
+            feat_channels=in_channels,
+            loss_cls=loss_cls or LOSS_CLS,
+            loss_bbox=loss_bbox or LOSS_BBOX,
+            **kwargs,
+        )
+
+    def _init_layers(self) -> None:
+        channels, kernel = self.feat_channels, self.kernel_size
+
+        def conv() -> nn.Module:
+            return DepthwiseSeparableConvModule(
+                channels,
+                channels,
+                kernel,
+                padding=kernel // 2,
+                norm_cfg=self.norm_cfg,
+                act_cfg=LEAKY,
+            )
+
+        levels = range(self.prior_generator.num_levels)
+        self.cls_convs = nn.ModuleList(
+            nn.Sequential(*(conv() for _ in range(self.stacked_convs))) for _ in levels
+        )
+        outputs = self.cls_out_channels + 4 * (self.reg_max + 1)
+        self.gfl_cls = nn.ModuleList(nn.Conv2d(channels, outputs, 1) for _ in levels)
+
+    def forward(self, x: tuple[Tensor, ...]) -> tuple[Maps, Maps]:
+        """Compute every level's outputs.
+
+        Args:
+            x: One map a level, (N, in_channels, H_i, W_i).
+
+        Returns:
+            Of every level the classes' logits, (N, classes, H_i, W_i), and those of the distances
+            left, top, right, bottom, (N, 4 * (reg_max + 1), H_i, W_i).
+        """
+        outs = [
+            last(convs(level))
+            for level, convs, last in zip(x, self.cls_convs, self.gfl_cls, strict=True)
+        ]
+        sizes = self.cls_out_channels, 4 * (self.reg_max + 1)
+        scores, distances = zip(*(out.split(sizes, dim=1) for out in outs), strict=True)
+        return list(scores), list(distances)
+
+    def _bbox_post_process(
+        self, results: InstanceData, *args: Any, img_meta: dict[str, Any], **kwargs: Any
+    ) -> InstanceData:
+        """As mmdet's; where ``WarpResize`` has padded, boxes are moved and clipped to the image."""
+        left, top = img_meta.get("pad_offset", (0, 0))
+        height, width = img_meta["img_shape"][:2]
+        boxes = results.bboxes  # (n, 4), of the padded image
+        boxes -= boxes.new_tensor([left, top, left, top])
+        boxes[:, 0::2].clamp_(0, width - 2 * left)
+        boxes[:, 1::2].clamp_(0, height - 2 * top)
+        return super()._bbox_post_process(results, *args, img_meta=img_meta, **kwargs)
+
+
+@MODELS.register_module()
+class NanoDetPlusHead(NanoDetHead):
+    """NanoDet-Plus's head: points in place of anchors, and dynamic soft label assignment.
+
+    Points are at whole multiples of the stride. Where predictions of an auxiliary head are given,
+    these choose the positive points and their quality, for both heads; else the head's own.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int,
+        kernel_size: int = 5,
+        strides: tuple[int, ...] = (8, 16, 32, 64),
+        **kwargs: Any,
+    ) -> None:
+        """Build the layers.
+
+        Args:
+            num_classes: Number of classes.
+            in_channels: Channels of each map and of each layer.
+            kernel_size: Of the depthwise convolutions.
+            strides: Of the maps, pixels.
+            **kwargs: As of :class:`NanoDetHead`. ``train_cfg.assigner`` is mmdet's
+                ``DynamicSoftLabelAssigner`` with a ``soft_center_radius`` so large that its term
+                for the distance from the centre, which NanoDet has not, is nothing.
+        """
+        points = {"type": "MlvlPointGenerator", "strides": list(strides), "offset": 0}
+        super().__init__(num_classes, in_channels, kernel_size, anchor_generator=points, **kwargs)
+
+    def anchor_center(self, anchors: Tensor) -> Tensor:
+        """Points are their own centres, (n, 2)."""
+        return anchors
+
+    def loss_by_feat(  # type: ignore[override]
+        self,
+        cls_scores: Maps,
+        bbox_preds: Maps,
+        batch_gt_instances: list[InstanceData],
+        batch_img_metas: list[dict[str, Any]],
+        batch_gt_instances_ignore: list[InstanceData] | None = None,
+        aux: tuple[Maps, Maps] | None = None,
+    ) -> dict[str, Tensor]:
+        """Losses of this head, and of an auxiliary one on the same targets.
+
+        Args:
+            cls_scores: The classes' logits as of :meth:`forward`.
+            bbox_preds: The distances' logits as of :meth:`forward`.
+            batch_gt_instances: Annotated ``bboxes`` (n, 4) and ``labels`` (n,) of each image.
+            batch_img_metas: Unused.
+            batch_gt_instances_ignore: Unused: crowds are background, as NanoDet has it.
+            aux: What the auxiliary head predicts, as ``cls_scores`` and ``bbox_preds``.
+
+        Returns:
+            ``loss_cls``, ``loss_bbox``, ``loss_dfl``, and the same with ``aux_`` before it.
+        """
+        sizes = [scores.shape[2:] for scores in cls_scores]
+        points = torch.cat(
+            self.prior_generator.grid_priors(
+                sizes, cls_scores[0].dtype, cls_scores[0].device, with_stride=True
+            )
+        )[:, :3]  # (P, 3): x, y, stride
+        predictions = self._flat(cls_scores, bbox_preds, points)
+        aux_predictions = self._flat(*aux, points) if aux else None
+        logits, _, boxes = (p.detach() for p in aux_predictions or predictions)
+        targets = [
+            self._assign(points, *of_image)
+            for of_image in zip(logits, boxes, batch_gt_instances, strict=True)
+        ]
+        labels, qualities, gt_boxes = (torch.cat(t) for t in zip(*targets, strict=True))
+        points = points.repeat(len(targets), 1)  # (N * P, 3)
+        losses = self._losses(*predictions, points, labels, qualities, gt_boxes)
+        if aux_predictions:
+            of_aux = self._losses(*aux_predictions, points, labels, qualities, gt_boxes)
+            losses |= {f"aux_{name}": loss for name, loss in of_aux.items()}
+        return losses
+
+    def _flat(
+        self, cls_scores: Maps, bbox_preds: Maps, points: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits (N, P, classes) and (N, P, 4 * (reg_max + 1)), and boxes (N, P, 4) in pixels."""
+        logits, bins = (
+            torch.cat([level.flatten(2) for level in levels], dim=2).transpose(1, 2)
+            for levels in (cls_scores, bbox_preds)
+        )
+        distances = self.integral(bins).reshape(*bins.shape[:2], 4) * points[:, 2:]
+        centres = points[:, :2].expand(len(bins), -1, -1)
+        return logits, bins, self.bbox_coder.decode(centres, distances)
+
+    @torch.no_grad()
+    def _assign(
+        self, points: Tensor, logits: Tensor, boxes: Tensor, gt: InstanceData
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Of one image's points the label (background: classes), the IoU and the annotated box."""
+        predicted = InstanceData(priors=points, scores=logits, bboxes=boxes)
+        result = self.assigner.assign(predicted, gt)
+        positive = result.gt_inds > 0
+        labels = torch.where(positive, result.labels, self.num_classes)
+        qualities = torch.where(positive, result.max_overlaps, 0)
+        gt_boxes = torch.zeros_like(boxes)
+        gt_boxes[positive] = gt.bboxes[result.gt_inds[positive] - 1]
+        return labels, qualities, gt_boxes
+
+    def _losses(
+        self,
+        logits: Tensor,
+        bins: Tensor,
+        boxes: Tensor,
+        points: Tensor,
+        labels: Tensor,
+        qualities: Tensor,
+        gt_boxes: Tensor,
+    ) -> dict[str, Tensor]:
+        logits, bins, boxes = (t.flatten(0, 1) for t in (logits, bins, boxes))  # (N * P, …)
+        positive = labels < self.num_classes
+        count = reduce_mean(positive.sum().float()).clamp(min=1)
+        loss_cls = self.loss_cls(logits, (labels, qualities), avg_factor=count)
+        bins, boxes, gt_boxes, points = (t[positive] for t in (bins, boxes, gt_boxes, points))
+        weights = logits[positive].detach().sigmoid().amax(dim=1)
+        total = reduce_mean(weights.sum()).clamp(min=1)
+        if not len(weights):  # a loss of nothing, in which every parameter has a part
+            nothing = bins.sum()
+            return {"loss_cls": loss_cls, "loss_bbox": nothing, "loss_dfl": nothing}
+        strides = points[:, 2:]
+        distances = self.bbox_coder.encode(
+            points[:, :2] / strides, gt_boxes / strides, self.reg_max
+        )
+        return {
+            "loss_cls": loss_cls,
+            "loss_bbox": self.loss_bbox(boxes, gt_boxes, weight=weights, avg_factor=total),
+            "loss_dfl": self.loss_dfl(
+                bins.reshape(-1, self.reg_max + 1),
+                distances.reshape(-1),
+                weight=weights.repeat_interleave(4),
+                avg_factor=4 * total,
+            ),
+        }
+
+
+@MODELS.register_module()
+class NanoDetAuxHead(GFLHead):
+    """The head that guides NanoDet-Plus's training: GFL's, shared by the levels, with LeakyReLU."""
+
+    def _init_layers(self) -> None:
+        super()._init_layers()
+        for conv in (*self.cls_convs, *self.reg_convs):
+            conv.activate = activation(LEAKY)

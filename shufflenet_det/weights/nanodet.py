@@ -1,0 +1,230 @@
+"""NanoDet's and NanoDet-Plus's detector files (github.com/RangiLyu/nanodet), as mmdet names them.
+
+Their tensors are called ``backbone.*``, ``fpn.*``, ``head.*`` and, for training, ``aux_fpn.*`` and
+``aux_head.*``, in Lightning's checkpoints behind ``model.`` and, averaged, behind ``avg_model.``.
+"""
+
+import logging
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping
+
+import torch
+from mmengine.logging import print_log
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from .files import open_checkpoint
+
+_LAST = "gfl_cls."
+_ANCHOR = f"head.{_LAST}0.weight"
+_RENAMES = (
+    (r"^(aux_)?fpn\.", r"\1neck."),
+    (r"^head\.", "bbox_head."),
+    (r"\.depthwise\.", ".depthwise_conv.conv."),
+    (r"\.dwnorm\.", ".depthwise_conv.bn."),
+    (r"\.pointwise\.", ".pointwise_conv.conv."),
+    (r"\.pwnorm\.", ".pointwise_conv.bn."),
+    (r"_blocks\.(\d+)\.blocks\.0\.", r"_blocks.\1."),
+    (r"\.extra_lvl_(in|out)_conv\.0\.", r".extra_\1."),
+)
+# Constants, and layers of NanoDet-m that nothing reads.
+_UNREAD = re.compile(r"\.project$|^bbox_head\.(gfl_reg|reg_convs)\.")
+_AUX = ("aux_neck.", "aux_head.")
+_STATISTICS = {"running_mean": 0.0, "running_var": 1.0}
+
+
+def is_nanodet(names: Iterable[str]) -> bool:
+    """Whether these are the names of a NanoDet's tensors, by NanoDet's names or this package's."""
+    return any(name.endswith(_ANCHOR) for name in names)
+
+
+def renamed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Give the tensors of a NanoDet file the names that they have in the detectors here.
+
+    Args:
+        tensors: A file's, by its names; of several copies of the network the averaged one is taken.
+
+    Returns:
+        The detector's tensors; as given if they are not NanoDet's.
+    """
+    places = [key.removesuffix(_ANCHOR) for key in tensors if f".{key}".endswith(f".{_ANCHOR}")]
+    if not places:
+        return dict(tensors)
+    place = max(places, key=lambda prefix: "avg_model" in prefix or "ema" in prefix)
+    if len(places) > 1:
+        _log(f"of the weights in {', '.join(places)} those in {place} are taken")
+    found = {}
+    for key, tensor in tensors.items():
+        if key.startswith(place):
+            name = key.removeprefix(place)
+            for pattern, ours in _RENAMES:
+                name = re.sub(pattern, ours, name)
+            found[name] = tensor
+    return found
+
+
+def fit_detector_state(
+    detector: nn.Module, tensors: Mapping[str, Tensor], *, new_classes: bool = False
+) -> dict[str, Tensor]:
+    """Make a complete state_dict for a detector of a file's tensors.
+
+    What the file has for training alone is left out of a detector without auxiliary parts; where
+    the file has none, a detector's auxiliary parts keep their weights. Where BatchNorm is folded
+    into the convolutions, it gets statistics of mean 0 and variance 1 and computes the same in
+    evaluation; :class:`~shufflenet_det.detectors.EstimateStatistics` makes them fit for training.
+
+    Args:
+        detector: A ``NanoDet`` or ``NanoDetPlus``.
+        tensors: NanoDet's or this package's, by name.
+        new_classes: Take weights of another number of classes too; what computes the classes
+            keeps the detector's own weights then.
+
+    Returns:
+        A tensor for every name of the detector's state_dict.
+
+    Raises:
+        ValueError: Tensors are missing, left over or of another shape.
+    """
+    own = detector.state_dict()
+    state = {key: t for key, t in renamed(tensors).items() if not _UNREAD.search(key)}
+    has_aux = any(key.startswith(_AUX) for key in own)
+    if not has_aux:
+        state = {key: t for key, t in state.items() if not key.startswith(_AUX)}
+    elif not any(key.startswith(_AUX) for key in state):
+        state |= {key: t for key, t in own.items() if key.startswith(_AUX)}
+        _log("the checkpoint has no auxiliary parts: these keep their own weights")
+    for conv, norm, layer in _normalised(detector):
+        if f"{conv}.bias" in state and f"{norm}.running_mean" not in state:
+            bias = state.pop(f"{conv}.bias")
+            scale = math.sqrt(1 + layer.eps)  # of a variance of 1
+            state[f"{norm}.weight"] = torch.full_like(bias, scale)
+            state[f"{norm}.bias"] = bias
+            for name, value in _STATISTICS.items():
+                state[f"{norm}.{name}"] = torch.full_like(bias, value)
+    # Constants; and files without batch counters are as good as those with them.
+    optional = (".project", "num_batches_tracked")
+    state |= {key: t for key, t in own.items() if key.endswith(optional) and key not in state}
+    if new_classes:
+        _keep_classes(state, own)
+    problems = _problems(state, own)
+    if problems:
+        raise ValueError(
+            f"the checkpoint ({_described(state)}) does not fit this detector "
+            f"({_described(own)}); nothing was loaded: {problems}" + _advice(state, own)
+        )
+    return {key: state[key] for key in own}
+
+
+def load_pretrained_detector(detector: nn.Module, checkpoint: str) -> None:
+    """Load a whole detector from a file, or raise and change nothing.
+
+    Args:
+        detector: A ``NanoDet`` or ``NanoDetPlus``.
+        checkpoint: As for :func:`~shufflenet_det.weights.files.open_checkpoint`.
+
+    Raises:
+        ConnectionError: The file has to be downloaded and cannot be.
+        ValueError: The file is of another network; another number of classes is none.
+    """
+    try:
+        tensors = open_checkpoint(checkpoint).tensors
+    except ConnectionError as error:
+        raise ConnectionError(
+            f"could not download {checkpoint!r}. Get the file where there is a network and give "
+            "its path: --cfg-options model.init_cfg.checkpoint=PATH; or train from random weights: "
+            "--cfg-options model.init_cfg=None"
+        ) from error
+    try:
+        state = fit_detector_state(detector, tensors, new_classes=True)
+    except ValueError as error:
+        raise ValueError(f"{checkpoint!r}: {error}") from error
+    detector.load_state_dict(state)
+    _log(f"{type(detector).__name__}: {len(state)} of {len(state)} tensors from {checkpoint}")
+
+
+def has_made_up_statistics(norm: nn.Module) -> bool:
+    """Whether a BatchNorm's statistics are those of a folded file: mean 0 and variance 1."""
+    return (
+        isinstance(norm, _BatchNorm)
+        and norm.running_mean is not None
+        and norm.running_var is not None
+        and not norm.running_mean.any()
+        and bool((norm.running_var == 1).all())
+    )
+
+
+def _normalised(detector: nn.Module) -> Iterator[tuple[str, str, _BatchNorm]]:
+    """Names of every convolution and the BatchNorm behind it, and the latter."""
+    last = ""
+    for name, module in detector.named_modules():
+        if isinstance(module, nn.Conv2d):
+            last = name
+        elif isinstance(module, _BatchNorm):
+            yield last, name, module
+
+
+def _keep_classes(state: dict[str, Tensor], own: Mapping[str, Tensor]) -> None:
+    """Where the number of classes is another, let what computes the classes stay as it is."""
+    kept = []
+    for key, mine in own.items():
+        its = state.get(key)
+        if its is None or f".{_LAST}" not in key or its.shape == mine.shape:
+            continue
+        if its.shape[1:] == mine.shape[1:]:
+            state[key] = mine.clone()
+            kept.append(key)
+            if key.startswith("bbox_head."):
+                boxes = _box_outputs(own)
+                state[key][-boxes:] = its[-boxes:]  # behind the classes
+    if kept:
+        _log(
+            f"the checkpoint has another number of classes: what computes the classes in "
+            f"{', '.join(kept)} keeps its own weights, what computes the boxes does not"
+        )
+
+
+def _box_outputs(tensors: Mapping[str, Tensor]) -> int:
+    return 4 * len(tensors["bbox_head.integral.project"])
+
+
+def _problems(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str:
+    groups = {
+        "missing": [key for key in own if key not in state],
+        "left over": [key for key in state if key not in own],
+        "of another shape": [
+            f"{key} is {tuple(state[key].shape)}, not {tuple(own[key].shape)}"
+            for key in own
+            if key in state and state[key].shape != own[key].shape
+        ],
+    }
+    return "; ".join(
+        f"{len(keys)} of {len(own)} tensors are {what} ({', '.join(keys[:2])}, …)"
+        for what, keys in groups.items()
+        if keys
+    )
+
+
+def _described(tensors: Mapping[str, Tensor]) -> str:
+    """Whose tensors these are: their levels, classes and widths."""
+    last = tensors.get(f"bbox_head.{_LAST}0.weight")
+    if last is None or last.dim() != 4:
+        return "no NanoDet"
+    stages = [tensors.get(f"backbone.stage2.0.branch{i}.{j}.weight") for i, j in ((1, 2), (2, 5))]
+    widths = [len(t) for t in stages if t is not None]
+    classes = len(last) - _box_outputs(tensors)
+    return f"{classes} classes, {last.shape[1]} channels in the head, {sum(widths)} in stage 2"
+
+
+def _advice(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str:
+    differing = [k for k in own if k not in state or state[k].shape != own[k].shape]
+    if not differing or any(f".{_LAST}" not in key for key in differing):
+        return ""
+    return (
+        ". To fine-tune it on other classes: "
+        "model.init_cfg=dict(type='Pretrained', checkpoint=FILE)"
+    )
+
+
+def _log(message: str) -> None:
+    print_log(message, logger="current", level=logging.INFO)
