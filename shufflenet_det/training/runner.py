@@ -97,6 +97,11 @@ class _Runner(Runner):
         loader = Runner.build_dataloader(dataloader, seed, diff_rank_seed)
         if dataloader is self._train_dataloader and loader.batch_sampler is not None:
             _leave_out_single_image(loader, self.model)
+            if not len(loader):
+                raise ValueError(
+                    f"{len(loader.dataset)} training images are fewer than a step takes: lower "
+                    f"train_dataloader.batch_size, {loader.batch_sampler.batch_size} now"
+                )
             batches = SeededBatches(loader.batch_sampler, len(loader.dataset), self)
             # DataLoader refuses new parts, and builds none from others that have been wrapped.
             vars(loader).update(batch_sampler=batches, dataset=SeededDataset(loader.dataset))
