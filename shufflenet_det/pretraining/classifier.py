@@ -9,7 +9,7 @@ from mmengine.model import BaseModel
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..weights import Pixels
+from ..weights import Images
 
 Cfg = dict[str, Any]
 
@@ -74,7 +74,7 @@ class ImageClassifier(BaseModel):
             )
         )
         self.label_smoothing = label_smoothing
-        self.pixels = Pixels.of(images)
+        self.images = Images.of(images)
         self.register_state_dict_post_hook(_state_images)
 
     def forward(
@@ -110,4 +110,4 @@ def _state_images(
     """Let a checkpoint tell the backbone's images: a hook of ``state_dict``."""
     of_backbone = state._metadata[f"{prefix}backbone"]  # type: ignore[attr-defined]
     network = of_backbone.setdefault("network", {})
-    network["data_preprocessor"] = module.pixels.data_preprocessor()
+    network["data_preprocessor"] = module.images.data_preprocessor()

@@ -9,6 +9,7 @@ from mmengine.dist import get_world_size, init_dist, is_distributed
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
+from ..backbones import NETWORKS
 from ..data import make_demo_classes
 from ..data.synthetic import CLASS_SIDE as SIDE
 from ..data.synthetic import SHAPES
@@ -22,7 +23,6 @@ DEMO_EPOCHS = 24
 DEMO_BATCH = 32
 DEMO_CROP = 64  # pixels of a side
 DEMO_AREA = (0.6, 1.0)  # of the image, in a training crop: a shape cut in half is none
-_LAST_LEVEL = {"ShuffleNetV1": 3, "ShuffleNetV2": 4, "MobileNetV1": 3, "Xception": 3}
 
 
 def load_pretrain_config(
@@ -153,10 +153,8 @@ def _images_per_process(cfg: Config, batch_size: int) -> int:
 def _use_weights(cfg: Config, checkpoint: str) -> None:
     """Let the model be the one that a checkpoint was trained in."""
     weights = read_weights(checkpoint)
-    network = weights.network.name
+    network = weights.network
     arguments = needed_arguments(weights)
-    if arguments is None:
-        raise ValueError(f"{checkpoint!r}: no network here computes these weights")
     if "weight" not in weights.classifier:
         raise ValueError(f"{checkpoint!r} has no classifier, so it has no accuracy")
     old = cfg.model
@@ -168,12 +166,12 @@ def _use_weights(cfg: Config, checkpoint: str) -> None:
         "backbone": {
             "type": f"shufflenet_det.{network}",
             **arguments,
-            "out_indices": (_LAST_LEVEL[network],),
+            "out_indices": (NETWORKS[network].LAST_LEVEL,),
             "init_cfg": {"type": "Pretrained", "checkpoint": checkpoint},
         },
     }
-    if weights.pixels is not None:
-        cfg.model.data_preprocessor.update(weights.pixels.data_preprocessor())
+    if weights.images is not None:
+        cfg.model.data_preprocessor.update(weights.images.data_preprocessor())
     cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
     cfg.test_cfg = {"type": "TestLoop"}
 

@@ -228,7 +228,7 @@ def test_weights_are_of_the_rows_network_and_pixels_follow_them(row, demo_data):
         assert backbone.type == f"shufflenet_det.{record.network}"
         arguments = {"layout": "torchvision", "shuffle": "paper", **backbone}
         assert {k: arguments[k] for k in record.arguments} == dict(record.arguments)
-        expected = record.pixels.data_preprocessor()
+        expected = record.images.data_preprocessor()
     assert {name: pixels[name] for name in expected} == expected
 
 

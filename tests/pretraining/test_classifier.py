@@ -159,7 +159,7 @@ def test_a_checkpoint_tells_its_whole_network(network, arguments, last, tmp_path
     again = MODELS.build(cfg.model).eval()
     again.backbone.init_weights()
     again.head.fc.load_state_dict(read_weights(path).classifier)
-    assert again.pixels == model.pixels
+    assert again.images == model.images
     x = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         assert torch.equal(again(x), model(x))
@@ -170,6 +170,6 @@ def test_a_checkpoint_tells_its_images_and_its_classifier(wrap, tmp_path):
     model = randomise(small(data_preprocessor=BGR))
     torch.save(wrap(model).state_dict(), tmp_path / "weights.pth")
     weights = read_weights(str(tmp_path / "weights.pth"))
-    assert weights.pixels.data_preprocessor() == BGR
+    assert weights.images.data_preprocessor() == BGR
     assert weights.classifier.keys() == {"weight", "bias"}
     assert torch.equal(weights.classifier["weight"], model.head.fc.weight)
