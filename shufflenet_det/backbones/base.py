@@ -176,6 +176,10 @@ class LevelBackbone(BaseModule):
                 outs[level] = x
         return tuple(outs.values())
 
+    def __prepare_scriptable__(self) -> nn.Module:
+        """What ``torch.jit.script`` compiles; it returns a list instead of a tuple."""
+        return _Scriptable(self)
+
     def train(self, mode: bool = True) -> "LevelBackbone":
         """Set training mode; what is frozen stays in evaluation mode. Returns self."""
         super().train(mode)
@@ -208,6 +212,27 @@ class LevelBackbone(BaseModule):
         part = getattr(self, name)
         in_units = self.with_cp and self.training and name.startswith("stage")
         return run_recomputing(part, x) if in_units else part(x)
+
+
+class _Scriptable(nn.Module):
+    """The walk without names that are put together while it runs, which TorchScript cannot read."""
+
+    def __init__(self, backbone: LevelBackbone) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList()
+        for name in backbone._parts:
+            part = getattr(backbone, name)
+            self.parts.append(nn.Sequential(part, backbone.maxpool) if name == "conv1" else part)
+        last = {level: i for i, level in enumerate(backbone._parts.values())}
+        self.returned = [last[level] for level in backbone.out_indices]
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        outs: list[Tensor] = []
+        for i, part in enumerate(self.parts):
+            x = part(x)
+            if i in self.returned:
+                outs.append(x)
+        return outs
 
 
 def run_recomputing(stage: nn.Module, x: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .base import LevelBackbone
-from .layers import Cfg, activation, conv_norm, squeeze_excitation
+from .layers import Cfg, activation, channel_shuffle, conv_norm, squeeze_excitation
 
 # {(groups, widen_factor): (stem, stage 2, stage 3, stage 4)}.
 # 1.0x: Table 1. The other factors multiply every layer's filters (Sec. 3.3), rounded up so that
@@ -117,7 +117,7 @@ class ShuffleUnitV1(nn.Module):
         """(N, in, H, W) to (N, out, ⌈H/stride⌉, ⌈W/stride⌉)."""
         out = self.compress(x)
         if self.shuffle_groups > 1:
-            out = F.channel_shuffle(out, self.shuffle_groups)
+            out = channel_shuffle(out, self.shuffle_groups)
         out = self.expand(self.depthwise(out))
         if not self.concatenates:
             return self.act(x + out)

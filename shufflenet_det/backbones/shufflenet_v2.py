@@ -5,10 +5,9 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from .base import LevelBackbone
-from .layers import Cfg, activation, conv_norm, squeeze_excitation
+from .layers import Cfg, activation, channel_shuffle, conv_norm, squeeze_excitation
 
 # {widen_factor: (stem, stage 2, stage 3, stage 4, conv5)} (Table 5).
 WIDTHS: dict[float, tuple[int, int, int, int, int]] = {
@@ -108,15 +107,15 @@ class ShuffleUnitV2(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, in, H, W) to (N, out, ⌈H/stride⌉, ⌈W/stride⌉)."""
         if not self.splits:
-            x1 = x2 = x
+            x1, x2 = x, x
         elif self.parity:
-            x1, x2 = F.channel_shuffle(x, x.size(1) // 2).chunk(2, dim=1)  # even, odd channels
+            x1, x2 = channel_shuffle(x, x.size(1) // 2).chunk(2, dim=1)  # even, odd channels
         else:
             x1, x2 = x.chunk(2, dim=1)
         out = self.branch2(self.extra_depthwise(x2))
         out = self.act(x2 + out if self.residual else out)
         out = torch.cat((self.branch1(x1), out), dim=1)
-        return out if self.parity else F.channel_shuffle(out, 2)
+        return out if self.parity else channel_shuffle(out, 2)
 
 
 class ShuffleNetV2(LevelBackbone):
