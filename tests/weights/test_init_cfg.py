@@ -69,8 +69,11 @@ def test_a_runs_config_gets_the_images_of_its_weights(
     path.write_text(CHILD.format(root=root, preprocessor=preprocessor, checkpoint=authors[0]))
     cfg = load_run_config(str(path), splits=())
     images = {key: cfg.model.data_preprocessor[key] for key in ("mean", "std", "bgr_to_rgb")}
-    assert (images == find_record("megvii/v1_g3_0.5x").pixels.data_preprocessor()) == (not warned)
-    assert len(warnings()) == warned
+    assert (images == find_record("megvii/v1_g3_0.5x").images.data_preprocessor()) == (not warned)
+    assert warnings() == []
+    backbone = {k: v for k, v in cfg.model.backbone.items() if k != "type"}
+    ShuffleNetV1(**backbone).init_weights()
+    assert sum("were trained on" in warning for warning in warnings()) == warned
 
 
 @pytest.mark.parametrize("save", [torch.save, save_checkpoint], ids=["torch", "mmengine"])
@@ -142,7 +145,7 @@ def test_own_weights_of_a_v1_name_its_arguments(arguments, words, tmp_path):
 def test_channels_of_a_relative_are_not_moved_between_layouts(arguments, tmp_path):
     path = str(tmp_path / "own.pth")
     torch.save(ShuffleNetV2(0.5, "paper", **arguments).state_dict(), path)
-    with pytest.raises(ValueError, match=r"layout='paper'.*Table 5's units only"):
+    with pytest.raises(ValueError, match=r"layout='paper'.*exchanged in another way"):
         load_pretrained(ShuffleNetV2(0.5, "torchvision", **arguments), path)
 
 
