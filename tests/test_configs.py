@@ -115,7 +115,9 @@ def test_channels_and_strides_agree_from_backbone_to_anchors(load, name):
     head = detector.rpn_head if hasattr(detector, "rpn_head") else detector.bbox_head
     anchors = head.prior_generator
     if detector.with_neck:
-        assert tuple(cfg.model.neck.in_channels) == channels
+        neck = cfg.model.neck
+        first = neck[0] if isinstance(neck, list) else neck
+        assert tuple(first.in_channels) == channels
         levels = detector.neck(maps)
     else:  # C4 and Light-Head: RPN on the first map, RoIs on the last
         levels = maps[:1]

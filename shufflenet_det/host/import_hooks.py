@@ -215,7 +215,7 @@ _WORKAROUNDS: dict[str, Callable[[ModuleType], None]] = {
     "mmengine.utils.package_utils": _in("installed_packages"),
     "mmengine.utils.dl_utils.misc": _find_loader,
     "mmengine.runner.checkpoint": _in("checkpoints"),
-    "mmengine.runner": _in("saving", "install_finding"),
+    "mmengine.runner": _in("saving", "install_resuming"),
     "mmengine.hooks.checkpoint_hook": _in("saving"),
     "mmengine.infer.infer": _in("checkpoints", "refuse_own_config"),
     "mmcv.utils.ext_loader": _find_loader,

@@ -87,9 +87,27 @@ def install(module: ModuleType) -> None:
     hook._save_checkpoint_with_step = _save_checkpoint_with_step
 
 
-def install_finding(module: ModuleType) -> None:
-    """Change ``mmengine.runner``: ``--resume`` finds the newest whole checkpoint of a folder."""
+def install_resuming(module: ModuleType) -> None:
+    """Change ``mmengine.runner``: ``--resume`` finds the newest whole checkpoint of a folder.
+
+    A file that does not belong to a training, or to another one, is refused in one sentence.
+    """
     replace_everywhere(module.find_latest_checkpoint, find_latest_checkpoint)
+    resume = module.Runner.resume
+
+    def resume_or_say_why_not(self: Any, filename: str, *args: Any, **kwargs: Any) -> None:
+        try:
+            resume(self, filename, *args, **kwargs)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            if filename in str(error):
+                raise
+            reason = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+            raise ValueError(
+                f"{filename!r} cannot be resumed ({reason}): it is no checkpoint of this config's "
+                "training. To start from its weights alone, set load_from"
+            ) from error
+
+    module.Runner.resume = resume_or_say_why_not
 
 
 def find_latest_checkpoint(path: str) -> str | None:
@@ -200,13 +218,13 @@ def _find_best(hook: Any, runner: Any) -> None:
     """
     info = runner.message_hub.runtime_info
     for key in [key for key in info if key == "best_ckpt" or key.startswith("best_ckpt_")]:
-        path = _path(hook, os.path.basename(str(info[key])))
-        if not hook.file_backend.isfile(path):
+        path: str | None = _path(hook, os.path.basename(str(info[key])))
+        if hook.file_backend.isfile(path):
+            info[key] = path
+        else:
             path = None
             del info[key]
             info.pop(key.replace("ckpt", "score", 1), None)
-        else:
-            info[key] = path
         if key == "best_ckpt":
             hook.best_ckpt_path = path
         elif hasattr(hook, "best_ckpt_path_dict"):

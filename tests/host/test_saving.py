@@ -157,3 +157,23 @@ def test_a_folder_without_a_whole_checkpoint(tmp_path):
     (tmp_path / "epoch_1.pth").write_bytes(b"half")
     with pytest.raises(ValueError, match="no checkpoint of"):
         find_latest_checkpoint(str(tmp_path))
+
+
+def optimizer_of_another(content):
+    content["optimizer"]["param_groups"][0]["params"] = [0]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda content: content.pop("meta"), "no 'meta'"),
+        (lambda content: content["meta"].pop("iter"), "no 'iter'"),
+        (optimizer_of_another, "parameter group"),
+    ],
+)
+def test_what_cannot_be_resumed_is_named(run_a, tmp_path, tiny_run, change, reason):
+    content = torch.load(run_a / "epoch_1.pth")
+    change(content)
+    torch.save(content, tmp_path / "other.pth")
+    with pytest.raises(ValueError, match=rf"other\.pth' cannot be resumed .*{reason}"):
+        tiny_run(tmp_path / "b", 2, load_from=str(tmp_path / "other.pth"), resume=True)
