@@ -26,6 +26,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="CHECKPOINT",
         help="resume from this checkpoint, or from the newest one in the work folder",
     )
+    for backend in ("tensorboard", "wandb"):
+        parser.add_argument(
+            f"--{backend}",
+            dest="backends",
+            action="append_const",
+            const=backend,
+            default=[],
+            help=f"log to {backend}, too",
+        )
 
 
 def run(args: argparse.Namespace) -> None:
@@ -40,4 +49,5 @@ def run(args: argparse.Namespace) -> None:
         amp=args.amp,
         auto_scale_lr=args.auto_scale_lr,
         resume=args.resume,
+        backends=args.backends,
     )

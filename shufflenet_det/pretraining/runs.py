@@ -7,13 +7,12 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.dist import get_world_size, init_dist, is_distributed
 from mmengine.model import is_model_wrapper
-from mmengine.runner import Runner
 from torchvision import datasets
 
 from ..backbones import NETWORKS
 from ..data import make_demo_classes
 from ..data.synthetic import CLASS_SIDE, SHAPES
-from ..training import load_run_config, train
+from ..training import build_runner, load_run_config, train
 from ..weights import needed_arguments, read_weights
 
 DEMO_ROOT = "data/demo_classes"
@@ -111,7 +110,7 @@ def evaluate(cfg: Config) -> dict[str, float]:
     Raises:
         ValueError: Tensors of the backbone are missing or left over.
     """
-    runner = Runner.from_cfg(cfg)
+    runner = build_runner(cfg)
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     model.backbone.init_weights()
     checkpoint = cfg.model.backbone.init_cfg.checkpoint
