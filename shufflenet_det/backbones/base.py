@@ -38,9 +38,11 @@ class LevelBackbone(BaseModule):
         out_strides: Stride of each output in pixels, in the same order.
         unbuilt_parts: Names of the parts above the last output.
         arguments: What the network was built with, but for what concerns a run only.
+        images: The model's ``data_preprocessor``, as far as it is known; checkpoints state it.
     """
 
     arguments: dict[str, Any]
+    images: Mapping[str, Any] | None = None
 
     # Arguments that decide what weights compute and that no shape shows, with their defaults.
     UNSEEN: ClassVar[dict[str, Any]] = {}
@@ -256,6 +258,8 @@ def _state_network(
 ) -> None:
     """Let a checkpoint tell what network it is of: a hook of ``state_dict``."""
     metadata["network"] = {"type": type(module).__name__, "arguments": plain(module.arguments)}
+    if module.images:
+        metadata["network"]["data_preprocessor"] = plain(module.images)
 
 
 def plain(arguments: Mapping[str, Any]) -> dict[str, Any]:

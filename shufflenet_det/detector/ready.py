@@ -16,7 +16,7 @@ def ready_detectors() -> dict[str, Record]:
     return {
         alias: record
         for record in RECORDS
-        for alias in (getattr(record, "config", "").rpartition("/")[2], *record.aliases)
+        for alias in (record.config.rpartition("/")[2], *record.aliases)
         if alias in configs
     }
 

@@ -24,6 +24,7 @@ from .structure import (
     convolutions,
     find,
     left_over,
+    order_is_a_guess,
     plan_of,
     read,
 )
@@ -123,15 +124,15 @@ def recognise(
     stated = {
         place.removesuffix("."): value
         for place, value in checkpoint.stated.items()
-        if value.get("type") in NETWORKS and _asked_for(place, prefix)
+        if str(value.get("type")) in NETWORKS and _asked_for(place, prefix)
     }
     if stated:
         place = _one_of(list(stated), checkpoint.name)
         return _of_own(checkpoint, place, stated[place])
     if backbone is not None:
-        place = _of_own_names(checkpoint, backbone.state_dict(), prefix, 1.0)
-        if place is not None:
-            return _named(checkpoint, place, backbone)
+        named = _of_own_names(checkpoint, backbone.state_dict(), prefix, 1.0)
+        if named is not None:
+            return _named(checkpoint, named, backbone)
     closest = Closest() if closest is None else closest
     convs = convolutions(checkpoint.tensors)
     stems = {c.shape[0] for c in convs if c.shape[1:] == (3, 3, 3)}
@@ -142,9 +143,9 @@ def recognise(
             match = matches[_one_of(list(matches), checkpoint.name)]
             return _of_match(checkpoint, network, arguments, match)
     if backbone is not None:
-        place = _of_own_names(checkpoint, backbone.state_dict(), prefix, 0.5)
-        if place is not None:
-            return _named(checkpoint, place, backbone)
+        named = _of_own_names(checkpoint, backbone.state_dict(), prefix, 0.5)
+        if named is not None:
+            return _named(checkpoint, named, backbone)
     return None
 
 
@@ -202,7 +203,8 @@ def _of_own(checkpoint: Checkpoint, place: str, stated: Mapping[str, Any]) -> We
     try:
         with torch.device("meta"):
             model = network(**arguments, out_indices=(0,))
-    except (TypeError, ValueError) as error:
+        images = stated_images(stated.get("data_preprocessor"))
+    except (AttributeError, TypeError, ValueError) as error:
         raise ValueError(
             f"{checkpoint.name!r} states a network that cannot be built: {error}"
         ) from error
@@ -224,7 +226,7 @@ def _of_own(checkpoint: Checkpoint, place: str, stated: Mapping[str, Any]) -> We
         {key: getattr(model, key) for key in network.UNSEEN},
         tensors,
         classifier=classifier,
-        images=stated_images(stated.get("data_preprocessor")),
+        images=images,
         act_cfg=arguments.get("act_cfg") or {"type": "ReLU"},
         own=True,
     )
@@ -276,6 +278,11 @@ def _of_match(
     """Weights of a file in which a network's convolutions were found."""
     tensors, folded, bare_stem = read(match)
     source = _source(network.__name__, checkpoint.tensors)
+    if source.weak and order_is_a_guess(match, list(checkpoint.tensors)):
+        raise ValueError(
+            f"{checkpoint.name!r} has its tensors in the order of the alphabet, and their names do "
+            "not tell the order of the convolutions: save the model's state_dict as .pth"
+        )
     weights = _from_source(checkpoint, source, network, arguments, tensors)
     computes = dict(weights.computes)
     if "stem_act" in network.UNSEEN and bare_stem:
