@@ -74,7 +74,7 @@ def train(
         _prepare_start(cfg, resume)
         runner = build_runner(cfg)
         if resume is not None and not cfg.resume:
-            runner.logger.warning(f"no checkpoint in {cfg.work_dir}: training from the beginning")
+            runner.logger.info(f"no checkpoint in {cfg.work_dir}: the run starts at its beginning")
         try:
             with prints_in_log(), stops_at_signals(runner):
                 runner.train()
