@@ -9,7 +9,15 @@ import torch
 from .hooks import not_finite
 
 # What of a model's config leaves the function that it computes alone.
-_WITHOUT_EFFECT = ("init_cfg", "train_cfg", "frozen_stages", "norm_eval", "with_cp", "pretrained")
+_WITHOUT_EFFECT = (
+    "init_cfg",
+    "train_cfg",
+    "test_cfg",
+    "frozen_stages",
+    "norm_eval",
+    "with_cp",
+    "pretrained",
+)
 
 
 def require_fitting(
