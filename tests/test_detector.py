@@ -434,7 +434,9 @@ def ready(root, tmp_path, monkeypatch):
 
     def publish(url=None, digest=None):
         digest = digest or "sha256:" + hashlib.sha256(file.read_bytes()).hexdigest()[:10]
-        record = SimpleNamespace(name="a/b", url=url or file.as_uri(), digest=digest)
+        record = SimpleNamespace(
+            name="a/b", url=url or file.as_uri(), file="", digest=digest, can_be_fetched=True
+        )
         found = {"ssdlite320_shufflenet_coco": record}
         monkeypatch.setattr("shufflenet_det.detector.ready.ready_detectors", lambda: found)
         return cache / "checkpoints" / "published.ckpt"

@@ -25,6 +25,9 @@ DEFAULT_INIT: list[dict[str, Any]] = [
 ]
 
 
+NETWORKS: dict[str, type["LevelBackbone"]] = {}  # every class below, by its name
+
+
 class LevelBackbone(BaseModule):
     """A backbone of levels, counted as mmdet's ResNet counts them.
 
@@ -48,6 +51,10 @@ class LevelBackbone(BaseModule):
     UNSEEN: ClassVar[dict[str, Any]] = {}
     # The level of the network's last part.
     LAST_LEVEL: ClassVar[int] = 3
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        NETWORKS.setdefault(cls.__name__, cls)
 
     def __new__(cls, *args: Any, **kwargs: Any) -> "LevelBackbone":
         """Keep the arguments, which the network's checkpoints state."""

@@ -12,8 +12,7 @@ from mmengine.logging import print_log
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..backbones import NETWORKS
-from ..backbones.base import LevelBackbone, plain
+from ..backbones.base import NETWORKS, LevelBackbone, plain
 from .convert import NoConversionError
 from .files import Checkpoint, open_checkpoint, save_tensors
 from .images import Images, compare_images, stated_images
@@ -293,7 +292,7 @@ def call(name: str, arguments: Mapping[str, Any]) -> str:
 def _split(weights: Weights) -> dict[str, Any]:
     """A layout of V2 that has these shapes."""
     split = weights.tensors.get("stage2.0.branch1.2.weight")
-    if weights.network != "ShuffleNetV2" or split is None:
+    if "layout" not in NETWORKS[weights.network].UNSEEN or split is None:
         return {}
     in_24 = split.shape[0] == split.shape[1]
     return {"layout": weights.computes.get("layout", "paper" if in_24 else "torchvision")}
