@@ -65,16 +65,17 @@ def representatives(configs: Iterable[Path]) -> list[Path]:
         except Exception:  # trying it will say why
             types = set()
         families.setdefault(path.parent.name, {})[path] = types
-    chosen, seen = [], set[str]()
-    for types in families.values():
+    chosen: list[Path] = []
+    seen: set[str] = set()
+    for members in families.values():
         while True:
-            best = max(types, key=lambda path: len(types[path] - seen))
-            new = types.pop(best) - seen
+            best = max(members, key=lambda path: len(members[path] - seen))
+            new = members.pop(best) - seen
             if not new and chosen and chosen[-1].parent == best.parent:
                 break
             chosen.append(best)
             seen |= new
-            if not types:
+            if not members:
                 break
     return chosen
 

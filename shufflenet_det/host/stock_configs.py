@@ -63,7 +63,7 @@ def put_backbone(model: Cfg) -> None:
     first = neck[0] if isinstance(neck, list) else neck
     heads = [value for key, value in model.items() if key.endswith("_head") and value]
     if first is None and len(channels) == 1:
-        head = model.get("rpn_head") or model.get("bbox_head")
+        head = model["rpn_head"] if model.get("rpn_head") else model["bbox_head"]
         model["neck"] = {
             "type": "ChannelMapper",
             "in_channels": channels,
@@ -101,7 +101,7 @@ def _strides(backbone: Cfg) -> tuple[int, ...]:
         return (8, 16)
     if kind == "HourglassNet":
         return (4,)
-    indices = backbone.get("out_indices")
+    indices: Any = backbone.get("out_indices")
     if kind == "MobileNetV2":
         return tuple(_MOBILENET_V2[index] for index in indices)
     if kind in _PYRAMIDS:

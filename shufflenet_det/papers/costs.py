@@ -64,14 +64,15 @@ def count(path: Path) -> tuple[str, int, int]:
     from .report import tested_shape
 
     cfg = Config.fromfile(path)
-    shape: tuple[int, int] | None = (224, 224)
+    shape = (224, 224)
     if "pretrain" in path.parts:
         backbone = cfg.model.backbone
         options = {k: v for k, v in backbone.items() if k not in ("type", "out_indices")}
         *_, total = backbone_complexity(backbone.type, options, classes=1000)
     else:
-        shape = tested_shape(cfg)
-        if shape is None:
+        tested = tested_shape(cfg)
+        if tested is None:
             raise ValueError(f"{path}: its test pipeline has no Resize with a scale")
+        shape = tested
         *_, total = detector_complexity(cfg.model, shape)
-    return "{}x{}".format(*shape), total.parameters, total.multiply_adds
+    return f"{shape[0]}x{shape[1]}", total.parameters, total.multiply_adds

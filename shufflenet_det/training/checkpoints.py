@@ -38,9 +38,10 @@ def require_fitting(
     tensors = checkpoint.get("state_dict", checkpoint)
     tensors = {key.removeprefix("module."): value for key, value in tensors.items()}
     wanted = model.state_dict()
-    if hasattr(model, "fitting_state") and not wanted.keys() <= tensors.keys():
+    fitting_state: Any = getattr(model, "fitting_state", None)
+    if fitting_state and not wanted.keys() <= tensors.keys():
         try:
-            tensors = model.fitting_state(tensors)
+            tensors = fitting_state(tensors)
         except ValueError as error:
             raise ValueError(f"{name!r}: {error}") from error
     missing = [key for key in wanted if key not in tensors]

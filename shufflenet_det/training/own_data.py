@@ -1,6 +1,7 @@
 """From a labelled folder to a config: what ``shufflenet-det train --data FOLDER`` trains."""
 
 import json
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -75,3 +76,38 @@ def config_for_folder(folder: str | Path, work_dir: str | Path, model: str, seed
 def _say(lines: Iterable[str]) -> None:
     for line in lines:
         print_log(line, logger="current")
+
+
+def report(work_dir: str | Path) -> Path:
+    """Evaluate the best checkpoint of a run of :func:`config_for_folder`, and say what is next.
+
+    Args:
+        work_dir: The work folder.
+
+    Returns:
+        The HTML report: on the test part, or on the validation part where there is no other.
+
+    Raises:
+        FileNotFoundError: The run has no best checkpoint.
+    """
+    from ..detector import Detector
+    from ..evaluation import report as write_report
+
+    work = Path(work_dir)
+    best = max(work.glob("best_*.pth"), key=os.path.getmtime, default=None)
+    if best is None:
+        raise FileNotFoundError(f"{work}: no best_*.pth, so nothing to evaluate")
+    part = "test" if (work / "data" / "test.json").is_file() else "val"
+    detector = Detector(str(work / "config.py"), str(best), score_threshold=0)
+    result = write_report(
+        work / "data" / f"{part}.json", detector, work / "data" / "images", work / "report"
+    )
+    figures = ", ".join(f"{k} {v:.1f}" for k, v in list(result["metrics"].items())[:2] if v)
+    _say(
+        [
+            f"{part}: {figures}; report: {work / 'report' / 'report.html'}",
+            f"detect: shufflenet-det predict {best} IMAGES --out drawn",
+            f"export: shufflenet-det export {work / 'config.py'} {best} detector.onnx",
+        ]
+    )
+    return work / "report" / "report.html"
