@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _LAZY = {
     "Detector": ".detector",
     "EstimateStatistics": ".detectors.statistics",
+    "FastCocoMetric": ".evaluation",
     "MobileNetV1": ".backbones",
     "NanoDet": ".detectors.nanodet",
     "NanoDetPlus": ".detectors.nanodet",
