@@ -9,7 +9,3 @@ from .shufflenet_v2 import ShuffleNetV2
 from .xception import Xception
 
 __all__ = ["MobileNetV1", "ShuffleNetV1", "ShuffleNetV2", "Xception"]
-
-NETWORKS = {
-    network.__name__: network for network in (ShuffleNetV1, ShuffleNetV2, MobileNetV1, Xception)
-}

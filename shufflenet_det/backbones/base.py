@@ -25,6 +25,9 @@ DEFAULT_INIT: list[dict[str, Any]] = [
 ]
 
 
+NETWORKS: dict[str, type["LevelBackbone"]] = {}  # every class below, by its name
+
+
 class LevelBackbone(BaseModule):
     """A backbone of levels, counted as mmdet's ResNet counts them.
 
@@ -38,14 +41,20 @@ class LevelBackbone(BaseModule):
         out_strides: Stride of each output in pixels, in the same order.
         unbuilt_parts: Names of the parts above the last output.
         arguments: What the network was built with, but for what concerns a run only.
+        images: The model's ``data_preprocessor``, as far as it is known; checkpoints state it.
     """
 
     arguments: dict[str, Any]
+    images: Mapping[str, Any] | None = None
 
     # Arguments that decide what weights compute and that no shape shows, with their defaults.
     UNSEEN: ClassVar[dict[str, Any]] = {}
     # The level of the network's last part.
     LAST_LEVEL: ClassVar[int] = 3
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        NETWORKS.setdefault(cls.__name__, cls)
 
     def __new__(cls, *args: Any, **kwargs: Any) -> "LevelBackbone":
         """Keep the arguments, which the network's checkpoints state."""
@@ -256,6 +265,8 @@ def _state_network(
 ) -> None:
     """Let a checkpoint tell what network it is of: a hook of ``state_dict``."""
     metadata["network"] = {"type": type(module).__name__, "arguments": plain(module.arguments)}
+    if module.images:
+        metadata["network"]["data_preprocessor"] = plain(module.images)
 
 
 def plain(arguments: Mapping[str, Any]) -> dict[str, Any]:

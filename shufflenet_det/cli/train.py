@@ -26,6 +26,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="CHECKPOINT",
         help="resume from this checkpoint, or from the newest one in the work folder",
     )
+    parser.add_argument(
+        "--check",
+        choices=["quick", "full", "off"],
+        default="quick",
+        help="look at annotations and images before the first step; full opens every image "
+        "(%(default)s)",
+    )
     for backend in ("tensorboard", "wandb"):
         parser.add_argument(
             f"--{backend}",
@@ -50,4 +57,5 @@ def run(args: argparse.Namespace) -> None:
         auto_scale_lr=args.auto_scale_lr,
         resume=args.resume,
         backends=args.backends,
+        check=args.check,
     )

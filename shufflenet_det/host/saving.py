@@ -144,7 +144,6 @@ def find_latest_checkpoint(path: str) -> str | None:
             f"no checkpoint of {path!r} is whole ({_LAST} names {name!r}): to start anew, remove "
             f"{_LAST} and the damaged files, or take another --work-dir"
         )
-    print_log(f"no checkpoint in {path}: the run starts at its beginning", "current")
     return None
 
 

@@ -9,7 +9,7 @@ from mmengine.dist import get_world_size, init_dist, is_distributed
 from mmengine.model import is_model_wrapper
 from torchvision import datasets
 
-from ..backbones import NETWORKS
+from ..backbones.base import NETWORKS
 from ..data import make_demo_classes
 from ..data.synthetic import CLASS_SIDE, SHAPES
 from ..training import build_runner, load_run_config, train

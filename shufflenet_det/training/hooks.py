@@ -191,7 +191,8 @@ class SummaryHook(Hook):
         )
         say(f"schedule   {steps} steps; logs and checkpoints in {runner.work_dir}")
         if runner.iter:
-            say(f"resumes    behind step {runner.iter:,} of {loop.max_iters:,}")
+            left = "" if runner.iter < loop.max_iters else ": nothing is left to train"
+            say(f"resumes    behind step {runner.iter:,} of {loop.max_iters:,}{left}")
         for message in schedule_problems(runner.cfg, loop.max_iters):
             runner.logger.warning(message)
 

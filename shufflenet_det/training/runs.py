@@ -13,6 +13,7 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner, find_latest_checkpoint
 
+from ..data.check import check_run_data
 from ..host import amp as host_amp
 from ..host.checkpoints import load_from_local
 from ..weights import redirect_load_from
@@ -32,6 +33,7 @@ def train(
     auto_scale_lr: bool = False,
     resume: str | None = None,
     backends: Sequence[str] = (),
+    check: str = "quick",
 ) -> None:
     """Train a detector.
 
@@ -41,11 +43,13 @@ def train(
         auto_scale_lr: Scale the learning rate from the config's base batch size to the actual.
         resume: A checkpoint to resume from, or 'auto' for the newest in the work folder.
         backends: Where scalars go beside the work folder: 'tensorboard', 'wandb'.
+        check: What to look at in annotations and images before the first step: 'quick', 'full' for
+            every image, or 'off'.
 
     Raises:
         ValueError: ``auto_scale_lr`` is asked for and the config states no base batch size; the
-            neck expects other channels than the backbone gives; a batch of one image meets
-            BatchNorm.
+            data cannot be trained on; the neck expects other channels than the backbone gives; a
+            batch of one image meets BatchNorm.
         ImportError: A backend is not installed.
         RuntimeError: Another training runs in the work folder; a loss is not finite.
         KeyboardInterrupt: Ctrl-C or SIGTERM; the message says how to resume.
@@ -64,9 +68,13 @@ def train(
             raise ImportError(f"--{backend} needs {backend}: pip install {backend}")
         cfg.visualizer.setdefault("vis_backends", []).append({"type": BACKENDS[backend]})
     require_channels(cfg.model)
+    if check != "off" and _is_first():
+        check_run_data(cfg, full=check == "full")
     with _alone_in(cfg.work_dir):
         _prepare_start(cfg, resume)
         runner = build_runner(cfg)
+        if resume is not None and not cfg.resume:
+            runner.logger.info(f"no checkpoint in {cfg.work_dir}: the run starts at its beginning")
         try:
             with prints_in_log(), stops_at_signals(runner):
                 runner.train()
@@ -156,10 +164,15 @@ def _prepare_start(cfg: Config, resume: str | None) -> None:
         cfg.randomness = {**randomness, "seed": meta.get("seed")}
 
 
+def _is_first() -> bool:
+    """Whether this is the first process of a run, known before the processes know each other."""
+    return not any(int(os.environ.get(name) or 0) for name in ("RANK", "SLURM_PROCID"))
+
+
 @contextlib.contextmanager
 def _alone_in(work_dir: str) -> Iterator[None]:
     """Keep a second training out of a work folder."""
-    if any(int(os.environ.get(name) or 0) for name in ("RANK", "SLURM_PROCID")):
+    if not _is_first():
         yield  # the first process holds the lock for all of its run
         return
     Path(work_dir).mkdir(parents=True, exist_ok=True)

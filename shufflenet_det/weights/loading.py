@@ -12,8 +12,7 @@ from mmengine.logging import print_log
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..backbones import NETWORKS
-from ..backbones.base import LevelBackbone, plain
+from ..backbones.base import NETWORKS, LevelBackbone, plain
 from .convert import NoConversionError
 from .files import Checkpoint, open_checkpoint, save_tensors
 from .images import Images, compare_images, stated_images
@@ -100,6 +99,7 @@ def load_pretrained(
     _warn_of_evidence(weights, computes)
     _warn_of_layers(weights, backbone)
     compare_images(weights.images, stated_images(images), checkpoint)
+    backbone.images = images
     backbone.load_state_dict({key: tensors.get(key, own[key]) for key in own})
     random = [k for k in own if k not in tensors and not k.endswith("num_batches_tracked")]
     if random:
@@ -208,7 +208,8 @@ def fit_data_preprocessor(model: MutableMapping[str, Any]) -> Images | None:
     backbone = model.get("backbone") or {}
     init_cfg = backbone.get("init_cfg") or []
     stated = model.get("data_preprocessor") or {}
-    for cfg in [init_cfg] if isinstance(init_cfg, Mapping) else init_cfg:
+    cfgs: list[MutableMapping[str, Any]] = init_cfg if isinstance(init_cfg, list) else [init_cfg]
+    for cfg in cfgs:
         name = cfg.get("checkpoint")
         ours = str(backbone.get("type")).removeprefix("shufflenet_det.") in NETWORKS
         if not isinstance(name, str) or not ours:
@@ -218,7 +219,7 @@ def fit_data_preprocessor(model: MutableMapping[str, Any]) -> Images | None:
             known = record.images if record else None
             if Path(name).expanduser().is_file():
                 weights = recognise(open_checkpoint(name), cfg.get("prefix"))
-                known = weights and weights.images
+                known = weights.images if weights else None
             if known:
                 stated = {"type": "DetDataPreprocessor", **stated, **known.data_preprocessor()}
                 model["data_preprocessor"] = stated
@@ -291,7 +292,7 @@ def call(name: str, arguments: Mapping[str, Any]) -> str:
 def _split(weights: Weights) -> dict[str, Any]:
     """A layout of V2 that has these shapes."""
     split = weights.tensors.get("stage2.0.branch1.2.weight")
-    if weights.network != "ShuffleNetV2" or split is None:
+    if "layout" not in NETWORKS[weights.network].UNSEEN or split is None:
         return {}
     in_24 = split.shape[0] == split.shape[1]
     return {"layout": weights.computes.get("layout", "paper" if in_24 else "torchvision")}

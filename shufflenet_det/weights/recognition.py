@@ -9,8 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..backbones import NETWORKS
-from ..backbones.base import LevelBackbone
+from ..backbones.base import NETWORKS, LevelBackbone
 from .convert import NoConversionError, reverse, shuffle_v1
 from .files import Checkpoint
 from .images import Images, images_by_statistics, stated_images
@@ -24,10 +23,12 @@ from .structure import (
     convolutions,
     find,
     left_over,
+    order_is_a_guess,
     plan_of,
     read,
 )
 
+_FEWEST = 20  # convolutions of a network
 # Words for averaged weights in a prefix; these are taken where there are several.
 _AVERAGED = {"avg_model", "ema", "model_ema", "ema_model"}
 
@@ -82,7 +83,7 @@ class Weights:
         own = {**computes, **self.computes}
         if own == computes and not self.source.shuffle_last:
             return tensors
-        if self.network != "ShuffleNetV1":
+        if "shuffle" not in computes:
             raise NoConversionError("channels are exchanged in another way")
         if own["stem_act"] != computes["stem_act"]:
             raise NoConversionError("one has an activation in the stem, the other has none")
@@ -123,28 +124,29 @@ def recognise(
     stated = {
         place.removesuffix("."): value
         for place, value in checkpoint.stated.items()
-        if value.get("type") in NETWORKS and _asked_for(place, prefix)
+        if str(value.get("type")) in NETWORKS and _asked_for(place, prefix)
     }
     if stated:
         place = _one_of(list(stated), checkpoint.name)
         return _of_own(checkpoint, place, stated[place])
     if backbone is not None:
-        place = _of_own_names(checkpoint, backbone.state_dict(), prefix, 1.0)
-        if place is not None:
-            return _named(checkpoint, place, backbone)
+        named = _of_own_names(checkpoint, backbone.state_dict(), prefix, 1.0)
+        if named is not None:
+            return _named(checkpoint, named, backbone)
     closest = Closest() if closest is None else closest
     convs = convolutions(checkpoint.tensors)
     stems = {c.shape[0] for c in convs if c.shape[1:] == (3, 3, 3)}
-    for network, arguments, plan in _plans(stems, backbone, partial):
+    plans = _plans(stems, backbone, partial) if len(convs) >= _FEWEST else ()
+    for network, arguments, plan in plans:
         found = find(plan, convs, closest)
         matches = {m.place: m for m in found if _asked_for(m.place, prefix)}
         if matches:
             match = matches[_one_of(list(matches), checkpoint.name)]
             return _of_match(checkpoint, network, arguments, match)
     if backbone is not None:
-        place = _of_own_names(checkpoint, backbone.state_dict(), prefix, 0.5)
-        if place is not None:
-            return _named(checkpoint, place, backbone)
+        named = _of_own_names(checkpoint, backbone.state_dict(), prefix, 0.5)
+        if named is not None:
+            return _named(checkpoint, named, backbone)
     return None
 
 
@@ -159,17 +161,17 @@ def _plans(
             yield network, arguments, plan
             for chain in range(3 if partial else 0):
                 yield network, arguments, plan.without(chain)
-    for network in NETWORKS.values():
+    for network in [network for network in NETWORKS.values() if "builds" in vars(network)]:
         for stem in stems:
             for arguments in network.builds(stem):
-                plan = _plan_of_build(network, tuple(arguments.items()))
+                plan = _plan_of_build(network.__name__, tuple(arguments.items()))
                 if plan is not None:
                     yield network, arguments, plan
 
 
 @cache
-def _plan_of_build(network: type[LevelBackbone], arguments: tuple[Any, ...]) -> Plan | None:
-    return _plan(network, dict(arguments))
+def _plan_of_build(network: str, arguments: tuple[Any, ...]) -> Plan | None:
+    return _plan(NETWORKS[network], dict(arguments))
 
 
 def _plan(network: type[LevelBackbone], arguments: Mapping[str, Any]) -> Plan | None:
@@ -202,7 +204,8 @@ def _of_own(checkpoint: Checkpoint, place: str, stated: Mapping[str, Any]) -> We
     try:
         with torch.device("meta"):
             model = network(**arguments, out_indices=(0,))
-    except (TypeError, ValueError) as error:
+        images = stated_images(stated.get("data_preprocessor"))
+    except (AttributeError, TypeError, ValueError) as error:
         raise ValueError(
             f"{checkpoint.name!r} states a network that cannot be built: {error}"
         ) from error
@@ -224,7 +227,7 @@ def _of_own(checkpoint: Checkpoint, place: str, stated: Mapping[str, Any]) -> We
         {key: getattr(model, key) for key in network.UNSEEN},
         tensors,
         classifier=classifier,
-        images=stated_images(stated.get("data_preprocessor")),
+        images=images,
         act_cfg=arguments.get("act_cfg") or {"type": "ReLU"},
         own=True,
     )
@@ -262,8 +265,7 @@ def _named(checkpoint: Checkpoint, place: str, backbone: LevelBackbone) -> Weigh
     tensors = {k: v for k, v in below.items() if k.split(".")[0] in parts}
     extra = [k for k in tensors if k.startswith("stage4.conv5.")]  # NanoDet's name
     tensors |= {k.removeprefix("stage4."): tensors.pop(k) for k in extra}
-    network = type(backbone).__name__
-    source = _source(network, checkpoint.tensors)
+    source = _source(type(backbone), checkpoint.tensors)
     return _from_source(checkpoint, source, type(backbone), backbone.arguments, tensors)
 
 
@@ -275,7 +277,12 @@ def _of_match(
 ) -> Weights:
     """Weights of a file in which a network's convolutions were found."""
     tensors, folded, bare_stem = read(match)
-    source = _source(network.__name__, checkpoint.tensors)
+    source = _source(network, checkpoint.tensors)
+    if source.weak and order_is_a_guess(match, list(checkpoint.tensors)):
+        raise ValueError(
+            f"{checkpoint.name!r} has its tensors in the order of the alphabet, and their names do "
+            "not tell the order of the convolutions: save the model's state_dict as .pth"
+        )
     weights = _from_source(checkpoint, source, network, arguments, tensors)
     computes = dict(weights.computes)
     if "stem_act" in network.UNSEEN and bare_stem:
@@ -288,15 +295,16 @@ def _of_match(
     )
 
 
-def _source(network: str, names: Iterable[str]) -> Source:
+def _source(network: type[LevelBackbone], names: Iterable[str]) -> Source:
     """Whose code the names in a file speak of."""
-    text = "\n".join(names)
+    text, lineage = "\n".join(names), [base.__name__ for base in network.__mro__]
     for source in SOURCES.values():
-        if source.network == network and all(
+        if source.network in lineage and all(
             re.search(pattern, text, re.MULTILINE) for pattern in source.evidence
         ):
             return source
-    return Source(f"a {network.removeprefix('ShuffleNet')} of unknown source", network, weak=True)
+    title = f"a {network.__name__.removeprefix('ShuffleNet')} of unknown source"
+    return Source(title, network.__name__, weak=True)
 
 
 def _from_source(

@@ -7,7 +7,8 @@ them. Only the branches of a unit, and stem and conv5, may stand elsewhere.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import permutations, takewhile
+from itertools import combinations, permutations, takewhile
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -89,7 +90,7 @@ class Plan:
         )
 
 
-def plan_of(network: nn.Module) -> Plan | None:
+def plan_of(network: Any) -> Plan | None:
     """The convolutions of a backbone, squeeze-and-excitation and offsets aside.
 
     Args:
@@ -153,15 +154,15 @@ def convolutions(tensors: Mapping[str, Tensor]) -> list[Conv]:
         for conv in free:
             place = _parent(conv.name, 1 if in_one_module else 2)
             by_size.setdefault((place, conv.shape[0]), []).append(conv)
-        for name, found, keys in waiting:
+        for name, found, own in waiting:
             size = next(t.numel() for leaf, t in found.items() if leaf in NORM)
             candidates = by_size.get((_parent(name, 1 if in_one_module else 2), size))
             if candidates:
                 conv = candidates.pop(0)
-                conv.norm, conv.keys = found, conv.keys + keys
+                conv.norm, conv.keys = found, conv.keys + own
                 free.remove(conv)
             else:
-                norms.append((name, found, keys))
+                norms.append((name, found, own))
     return convs
 
 
@@ -332,6 +333,19 @@ def identity_norm(bias: Tensor | None) -> Tensors:
         "running_mean": bias * 0,
         "running_var": bias * 0 + 1,
     }
+
+
+def order_is_a_guess(match: Match, names: Sequence[str]) -> bool:
+    """Whether nothing but the alphabet puts equal convolutions of a branch in order."""
+    if list(names) != sorted(names):
+        return False
+    for a, b in combinations(match.slots.values(), 2):
+        if a.shape == b.shape and a.conv.rpartition(".")[0] == b.conv.rpartition(".")[0]:
+            parts = zip(*(match.convs[s.conv].name.split(".") for s in (a, b)), strict=False)
+            first = next((pair for pair in parts if pair[0] != pair[1]), ("", ""))
+            if first[0].rstrip("0123456789") != first[1].rstrip("0123456789"):
+                return True
+    return False
 
 
 def left_over(match: Match, names: Sequence[str]) -> list[str]:

@@ -12,8 +12,9 @@ from mmdet.evaluation import CocoMetric
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from shufflenet_det import FastCocoMetric
 from shufflenet_det.cli import main
-from shufflenet_det.evaluation import FastCocoMetric, report
+from shufflenet_det.evaluation import report
 from shufflenet_det.evaluation.scores import SUMMARY
 
 CLASSES = ("cat", "dog", "owl", "never annotated")

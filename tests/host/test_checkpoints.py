@@ -40,6 +40,12 @@ def test_a_runs_checkpoint_opens(trained, way):
     assert losses.statistics("max") == losses.data[0].max()
 
 
+@pytest.mark.parametrize("order", ["torch, mmengine", "mmengine, torch"])
+def test_a_program_that_loads_with_torch_alone_opens_it_too(trained, python, order):
+    code = f"import shufflenet_det, {order}; print(torch.load({str(trained)!r})['meta']['iter'])"
+    assert python("-c", code).stdout == "2\n"
+
+
 def test_a_run_goes_on(trained, tiny_run):
     runner = tiny_run(trained.parent, epochs=2, resume=True)
     assert (runner.epoch, runner.iter) == (2, 4)

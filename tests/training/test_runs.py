@@ -110,6 +110,16 @@ def test_weights_that_are_not_finite_are_not_saved(tiny, tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.glob("epoch_*")] == ["epoch_1.pth"]
 
 
+def test_a_coco_config_on_other_classes_names_both(tiny, own_data, tmp_path):
+    mine = str(own_data / "data/mine")
+    options = {
+        f"train_dataloader.dataset.dataset.{key}": value
+        for key, value in {"ann_file": f"{mine}/train.json", "data_prefix.img": mine}.items()
+    }
+    with pytest.raises(ValueError, match=r"helmet.*person|person.*helmet"):
+        train(tiny(tmp_path, options))
+
+
 def test_two_trainings_in_one_folder_are_refused(tiny, tmp_path):
     with FileLock(tmp_path / ".lock"):
         with pytest.raises(RuntimeError, match=f"another training runs in '{tmp_path}'"):

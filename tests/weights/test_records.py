@@ -7,7 +7,7 @@ import torch
 from mmengine.config import ConfigDict
 from torchvision.models import get_model_weights
 
-from shufflenet_det.backbones import NETWORKS
+from shufflenet_det.backbones.base import NETWORKS
 from shufflenet_det.weights import RECORDS, Images, find_record, fit_data_preprocessor
 from shufflenet_det.weights.records import SOURCES
 
