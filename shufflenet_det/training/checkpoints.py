@@ -9,7 +9,15 @@ import torch
 from .hooks import not_finite
 
 # What of a model's config leaves the function that it computes alone.
-_WITHOUT_EFFECT = ("init_cfg", "train_cfg", "frozen_stages", "norm_eval", "with_cp", "pretrained")
+_WITHOUT_EFFECT = (
+    "init_cfg",
+    "train_cfg",
+    "test_cfg",
+    "frozen_stages",
+    "norm_eval",
+    "with_cp",
+    "pretrained",
+)
 
 
 def require_fitting(
@@ -30,6 +38,11 @@ def require_fitting(
     tensors = checkpoint.get("state_dict", checkpoint)
     tensors = {key.removeprefix("module."): value for key, value in tensors.items()}
     wanted = model.state_dict()
+    if hasattr(model, "fitting_state") and not wanted.keys() <= tensors.keys():
+        try:
+            tensors = model.fitting_state(tensors)
+        except ValueError as error:
+            raise ValueError(f"{name!r}: {error}") from error
     missing = [key for key in wanted if key not in tensors]
     other = [k for k, v in wanted.items() if k in tensors and v.shape != tensors[k].shape]
     trained = ((checkpoint.get("meta") or {}).get("dataset_meta") or {}).get("classes") or ()

@@ -485,3 +485,23 @@ def test_it_learns_sixteen_images_by_heart():
         assert best.labels == result.gt_instances.labels
         iou, _ = overlaps(best.bboxes, result.gt_instances.bboxes)
         assert iou > 0.5
+
+
+@needs_weights
+@pytest.mark.parametrize(
+    ("name", "file", "figures"),
+    [(PLUS, "nanodet-plus-m_416_folded", (35.7, 49.8)), (M, "nanodet-m_416_bn", (27.6, 41.5))],
+)
+def test_real_weights_reach_what_the_ncnn_runtime_reaches(name, file, figures, tmp_path):
+    """AP on 100 photographs of COCO, by ncnn and NanoDet's own post-processing."""
+    from shufflenet_det.training.configs import load_run_config
+    from shufflenet_det.training.runs import test
+
+    data = WEIGHTS.parent / "data" / "coco_mini"
+    options = {"data_root": str(data), "test_dataloader.num_workers": 0}
+    options["test_dataloader.persistent_workers"] = False
+    path = str(ROOT / f"configs/nanodet/{name}.py")
+    cfg = load_run_config(path, cfg_options=options, work_dir=str(tmp_path), splits=("test",))
+    metrics = test(cfg, str(WEIGHTS / f"{file}.safetensors"))
+    found = [100 * metrics[f"coco/bbox_{key}"] for key in ("mAP", "mAP_50")]
+    assert found == pytest.approx(figures, abs=0.3)
