@@ -63,7 +63,6 @@ def fetch_weights(record: Record) -> Path:
 
     Raises:
         ConnectionError: It is not there and cannot be downloaded; the message says where to put it.
-        FileNotFoundError: It is not there, and only a person can fetch it; likewise.
         ValueError: What came is another file.
     """
     import torch
@@ -73,11 +72,6 @@ def fetch_weights(record: Record) -> Path:
         return path
     if not record.can_be_fetched:
         raise ConnectionError(
-            f"no program can download the weights of {record.name}: get {record.file} from "
-            f"{record.url} and put it at {path}, or give its path as the checkpoint"
-        )
-    if record.file:  # its URL is a page for people
-        raise FileNotFoundError(
             f"no program can download the weights of {record.name}: get {record.file} from "
             f"{record.url} and put it at {path}, or give its path as the checkpoint"
         )
