@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _LAZY = {
     "Detector": ".detector",
     "EstimateStatistics": ".detectors.statistics",
+    "FastCocoMetric": ".evaluation.metric",
     "FasterRCNNC4": ".detectors.stage4_head",
     "LargeSeparableConv": ".detectors.large_separable_conv",
     "LightHeadBBoxHead": ".detectors.light_head",

@@ -432,10 +432,14 @@ def ready(root, tmp_path, monkeypatch):
     file = tmp_path / "published.ckpt"
     save(cfg, file, [str(i) for i in range(80)])
 
-    def publish(url=None, digest=None):
+    def publish(url=None, digest=None, file_name=""):
         digest = digest or "sha256:" + hashlib.sha256(file.read_bytes()).hexdigest()[:10]
         record = SimpleNamespace(
-            name="a/b", url=url or file.as_uri(), file="", digest=digest, can_be_fetched=True
+            name="a/b",
+            url=url or file.as_uri(),
+            file=file_name,
+            digest=digest,
+            can_be_fetched=not file_name,
         )
         found = {"ssdlite320_shufflenet_coco": record}
         monkeypatch.setattr("shufflenet_det.detector.ready.ready_detectors", lambda: found)
@@ -465,6 +469,14 @@ def test_offline_says_which_file_to_put_where(ready):
     with pytest.raises(ConnectionError) as refused:
         Detector("a/b")
     for part in ("http://127.0.0.1:9/published.ckpt", str(path)):
+        assert part in str(refused.value)
+
+
+def test_a_file_that_only_a_person_can_fetch_is_named(ready):
+    path = ready(url="https://example.org/page", file_name="published.ckpt")
+    with pytest.raises(ConnectionError) as refused:
+        Detector("a/b")
+    for part in ("published.ckpt from https://example.org/page", str(path)):
         assert part in str(refused.value)
 
 

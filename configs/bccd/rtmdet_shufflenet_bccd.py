@@ -1,7 +1,7 @@
 # The best small detector of mmdet's own parts: RTMDet's neck and head, narrowed to 72 channels, on
 # ShuffleNetV2 1.0x from random weights; data and recipe as in nanodet_plus_bccd.py. A step costs
 # 1.5 times as much, so that 16 epochs take as long as 24 there.
-# Measured with this file: see docs/bccd.md.
+# Not trained in full yet with this file.
 _base_ = '../own_dataset.py'
 from mmengine.config import Config
 
@@ -39,7 +39,7 @@ model = dict(
         bbox_coder=dict(type='DistancePointBBoxCoder'),
         loss_cls=dict(type='QualityFocalLoss', use_sigmoid=True, beta=2.0, loss_weight=1.0),
         loss_bbox=dict(type='GIoULoss', loss_weight=2.0),
-        exp_on_reg=False,
+        exp_on_reg=True,  # else boxes begin without an area, and no point is ever positive
         norm_cfg=dict(type='BN'),
         act_cfg=_act),
     train_cfg=dict(

@@ -10,7 +10,7 @@ EXAMPLE = "shufflenet-det models"
 COLUMNS = ("name", "image", "mAP", "params", "MACs", "licence", "weights")
 CAPTION = (
     "mAP: published, on COCO val2017 (5,000 images). params, MACs: parameters and multiply-adds of "
-    "one image. Weights are downloaded on first use."
+    "one image. Weights that are not here are downloaded on first use, where a program can."
 )
 
 
