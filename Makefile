@@ -1,4 +1,4 @@
-# Two commands: `make demo` trains, evaluates and draws on made data; `make test` runs every check.
+# Two commands: `make demo` trains, evaluates and draws on synthetic data; `make test` runs every check.
 # Both set up .venv/ first and need Python 3.10 to 3.13 with venv, and a package index.
 PYTHON ?= python3
 VENV := .venv

@@ -18,10 +18,11 @@ class _Finder:
             return None
         from importlib.util import find_spec
 
-        sys.meta_path.remove(cls)
+        if cls in sys.meta_path:
+            sys.meta_path.remove(cls)
         try:
             import shufflenet_det  # noqa: F401
-        except ImportError:
+        except Exception:  # gone or broken: whoever imports it is told, others are left alone
             return None
         return find_spec(fullname)
 

@@ -188,7 +188,8 @@ param_scheduler = [
         begin=0,
         end=max_epochs,
         by_epoch=True,
-        milestones=[max_epochs * 2 // 3, max_epochs * 11 // 12],
+        # Two drops, as mmdet's; of fewer than three epochs one or none.
+        milestones=sorted({max_epochs * 2 // 3, max_epochs * 11 // 12} - {0}),
         gamma=0.1)
 ]
 auto_scale_lr = dict(enable=False, base_batch_size=16)

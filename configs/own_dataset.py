@@ -1,7 +1,8 @@
 # Your own images with COCO-format json: NanoDet-Plus-m fine-tuned from its COCO weights on
 # data/mine/images with data/mine/train.json and val.json. The classes are read from train.json
 # when a training begins.
-# Measured with this recipe: docs/bccd.md (configs/bccd/nanodet_plus_bccd.py).
+# Measured with this recipe on BCCD (bccd/nanodet_plus_bccd.py): mAP 60.9 after 24 epochs, 11 CPU
+# minutes (docs/bccd.md).
 _base_ = './nanodet/nanodet_plus_m_416.py'
 
 # ---- frequently changed ---------------------------------------------------------------------

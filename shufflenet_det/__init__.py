@@ -15,17 +15,25 @@ if TYPE_CHECKING:
     from .backbones import MobileNetV1, ShuffleNetV1, ShuffleNetV2, Xception
     from .detector import Detector
 
-# Public names and the module of each.
+# Public names and their modules; configs use them as ``type='shufflenet_det.NAME'``.
 _LAZY = {
     "Detector": ".detector",
     "EstimateStatistics": ".detectors.statistics",
+    "FastCocoMetric": ".evaluation.metric",
+    "FasterRCNNC4": ".detectors.stage4_head",
+    "LargeSeparableConv": ".detectors.large_separable_conv",
+    "LightHeadBBoxHead": ".detectors.light_head",
+    "LightHeadRPNHead": ".detectors.light_head",
+    "LightHeadRoIHead": ".detectors.light_head",
     "MobileNetV1": ".backbones",
     "NanoDet": ".detectors.nanodet",
     "NanoDetPlus": ".detectors.nanodet",
+    "PSRoIExtractor": ".detectors.ps_roi",
     "RandomColor": ".data.warp",
     "RandomWarp": ".data.warp",
     "ShuffleNetV1": ".backbones",
     "ShuffleNetV2": ".backbones",
+    "Stage4Head": ".detectors.stage4_head",
     "WarpResize": ".data.warp",
     "Xception": ".backbones",
 }

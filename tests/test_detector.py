@@ -432,9 +432,15 @@ def ready(root, tmp_path, monkeypatch):
     file = tmp_path / "published.ckpt"
     save(cfg, file, [str(i) for i in range(80)])
 
-    def publish(url=None, digest=None):
+    def publish(url=None, digest=None, file_name=""):
         digest = digest or "sha256:" + hashlib.sha256(file.read_bytes()).hexdigest()[:10]
-        record = SimpleNamespace(name="a/b", url=url or file.as_uri(), digest=digest)
+        record = SimpleNamespace(
+            name="a/b",
+            url=url or file.as_uri(),
+            file=file_name,
+            digest=digest,
+            can_be_fetched=not file_name,
+        )
         found = {"ssdlite320_shufflenet_coco": record}
         monkeypatch.setattr("shufflenet_det.detector.ready.ready_detectors", lambda: found)
         return cache / "checkpoints" / "published.ckpt"
@@ -466,6 +472,14 @@ def test_offline_says_which_file_to_put_where(ready):
         assert part in str(refused.value)
 
 
+def test_a_file_that_only_a_person_can_fetch_is_named(ready):
+    path = ready(url="https://example.org/page", file_name="published.ckpt")
+    with pytest.raises(ConnectionError) as refused:
+        Detector("a/b")
+    for part in ("published.ckpt from https://example.org/page", str(path)):
+        assert part in str(refused.value)
+
+
 def test_the_nearest_ready_detector_is_named(ready):
     ready()
     with pytest.raises(FileNotFoundError, match=r"did you mean ssdlite320_shufflenet_coco\?"):
@@ -481,3 +495,39 @@ def test_reading_drawing_and_dispatch_import_no_torch(python):
         "print('torch' in sys.modules, 'mmengine' in sys.modules)",
     )
     assert done.stdout == "False False\n"
+
+
+def test_the_listed_costs_are_counted(root, multiply_adds, capsys):
+    assert main(["models", "--json"]) == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    assert rows["nanodet_plus_m_416"]["mAP"] == 30.4
+    for name, row in rows.items():
+        cfg = Config.fromfile(root / "configs" / "nanodet" / f"{name}.py").model
+        cfg.backbone.init_cfg = cfg.train_cfg = None
+        network = MODELS.build(cfg).eval()
+        assert row["parameters"] == sum(p.numel() for p in network.parameters())
+        image = torch.zeros(1, 3, row["image"], row["image"])
+        assert row["multiply-adds"] == multiply_adds(network, image, mode="tensor")
+    assert main(["models"]) == 0
+    assert "nanodet_plus_m_1.5x_416" in capsys.readouterr().out
+
+
+def test_real_weights_find_what_is_on_real_photographs(root):
+    weights = root.parent / "shared/weights/nanodet-plus-m_416_folded.safetensors"
+    data = root.parent / "shared/data/coco_mini"
+    if not weights.is_file() or not data.is_dir():
+        pytest.skip("needs NanoDet-Plus's weights and COCO's photographs, which are not shipped")
+    detector = Detector("nanodet_plus_m_416", weights, score_threshold=0.5)
+    truth = COCO(data / "annotations/instances_val2017.json")
+    right = total = 0
+    for image in truth.loadImgs(truth.getImgIds()[:12]):
+        found = detector(data / "val2017" / image["file_name"])
+        boxes = truth.loadAnns(truth.getAnnIds(image["id"]))
+        total += len(found)
+        if len(found) and boxes:
+            xyxy = sv.xywh_to_xyxy(np.array([box["bbox"] for box in boxes]))
+            names = np.array([truth.cats[box["category_id"]]["name"] for box in boxes])
+            overlaps = sv.box_iou_batch(xyxy, found.xyxy)
+            right += ((overlaps > 0.5) & (names[:, None] == found["class_name"])).any(0).sum()
+    assert total > 20
+    assert right / total > 0.7

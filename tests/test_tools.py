@@ -16,6 +16,8 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from shufflenet_det.host.checkpoints import load_from_local
+
 ROOT = Path(__file__).parent.parent
 SSDLITE = "configs/ssdlite320_shufflenet_coco.py"
 MAIN = "configs/faster_rcnn_shufflenet_coco.py"
@@ -84,7 +86,7 @@ def test_a_killed_training_leaves_its_first_checkpoint_whole(killed):
     work_dir, _ = killed
     checkpoints = [path.name for path in work_dir.glob("epoch_*")]
     assert checkpoints == ["epoch_1.pth"]
-    assert torch.load(work_dir / "epoch_1.pth", weights_only=True)["meta"]["iter"] == STEPS
+    assert load_from_local(work_dir / "epoch_1.pth")["meta"]["iter"] == STEPS
 
 
 @pytest.fixture(scope="module")
@@ -99,13 +101,12 @@ def test_resuming_goes_on_with_the_second_epoch(resumed):
     work_dir, printed = resumed
     steps = re.findall(r"Epoch\(train\) +\[(\d+)\]\[ *(\d+)/(\d+)\]", printed)
     assert steps == [("2", str(i + 1), str(STEPS)) for i in range(STEPS)]
-    meta = torch.load(work_dir / "epoch_2.pth", weights_only=True)["meta"]
+    meta = load_from_local(work_dir / "epoch_2.pth")["meta"]
     assert (meta["epoch"], meta["iter"]) == (2, 2 * STEPS)
 
 
 def test_training_evaluates_and_keeps_the_best(resumed):
     work_dir, printed = resumed
-    assert "Average Precision  (AP) @[ IoU=0.50:0.95 | area=   all" in printed
     assert "coco/bbox_mAP: " in printed
     assert len(list(work_dir.glob("best_coco_bbox_mAP_epoch_*.pth"))) == 1
 
@@ -164,12 +165,12 @@ def test_two_processes_train_on_the_cpu(python, demo_data, tmp_path):
     done = python(
         *("-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={free_port()}"),
         *("tools/train.py", MAIN, "--launcher", "pytorch", "--work-dir", tmp_path),
-        *options(demo_data, SMALL_RCNN),
+        *options(demo_data, [*SMALL_RCNN, "model.test_cfg.rcnn.score_thr=0.0"]),
         env=os.environ | {"CUDA_VISIBLE_DEVICES": ""},
     )
     # Each process has half of the eleven images, rounded up.
     assert re.search(r"Epoch\(train\) +\[1\]\[3/3\]", done.stdout + done.stderr)
-    assert torch.load(tmp_path / "epoch_1.pth", weights_only=True)["meta"]["iter"] == 3
+    assert load_from_local(tmp_path / "epoch_1.pth")["meta"]["iter"] == 3
     assert "coco/bbox_mAP" in done.stdout + done.stderr
 
 
@@ -182,7 +183,7 @@ def mixed(tool, demo_data, tmp_path):
 
 
 def test_mixed_precision_and_scaled_learning_rate(mixed):
-    checkpoint = torch.load(mixed / "epoch_1.pth", weights_only=True)
+    checkpoint = load_from_local(mixed / "epoch_1.pth")
     optimizer = checkpoint["optimizer"]
     # 0.02 for 16 images a step (mmdet's 1x schedule), two images a step here
     assert {group["initial_lr"] for group in optimizer["param_groups"]} == {0.02 * 2 / 16}
@@ -196,7 +197,7 @@ def test_the_own_dataset_example_trains(tool, own_data, monkeypatch):
     once = ["train_cfg.max_epochs=1", "train_cfg.val_interval=1", "train_dataloader.batch_size=2"]
     config = ROOT / "configs/own_dataset.py"
     tool("train.py", config, "--cfg-options", *once, "model.init_cfg=None")
-    checkpoint = torch.load("work_dirs/own_dataset/epoch_1.pth", weights_only=True)
+    checkpoint = load_from_local("work_dirs/own_dataset/epoch_1.pth")
     assert checkpoint["meta"]["iter"] == 2
     assert tuple(checkpoint["meta"]["dataset_meta"]["classes"]) == ("helmet", "vest")
 
@@ -210,7 +211,7 @@ def test_the_main_config_trains_and_evaluates_on_real_images(tool, tmp_path):
     ]
     work_dir = ["--work-dir", tmp_path]
     tool("train.py", MAIN, *work_dir, *options(COCO_MINI, [*SMALL_RCNN, *few]))
-    assert torch.load(tmp_path / "epoch_1.pth", weights_only=True)["meta"]["iter"] == 2
+    assert load_from_local(tmp_path / "epoch_1.pth")["meta"]["iter"] == 2
     assert list(tmp_path.glob("best_coco_bbox_mAP_epoch_1.pth"))
 
 
@@ -262,13 +263,13 @@ MISSING_DATA = {
 @pytest.mark.parametrize("case", MISSING_DATA)
 def test_missing_data_is_one_message(refused, case):
     message = refused(*MISSING_DATA[case], "--cfg-options", "data_root=/nowhere/")
-    for part in ("/nowhere/annotations/instances_", "tools/download_coco.py", "--demo"):
+    for part in ("/nowhere/annotations/instances_", "download", "--demo"):
         assert part in message
 
 
 @pytest.mark.parametrize("program", ["train.py", "test.py", "demo.py"])
 def test_an_unknown_config_is_named(refused, program):
-    rest = {"train.py": [], "test.py": ["a.pth"], "demo.py": ["a.pth", "b.jpg", "--out-dir", "c"]}
+    rest = {"train.py": [], "test.py": ["a.pth"], "demo.py": ["a.pth", __file__, "--out-dir", "c"]}
     assert "configs/no_such.py" in refused(program, "configs/no_such.py", *rest[program])
 
 
@@ -300,6 +301,6 @@ def test_a_missing_file_is_named(refused):
     assert "no_such.pth" in refused("test.py", SSDLITE, "no_such.pth")
 
 
-def test_a_missing_picture_is_named(tool):
-    with pytest.raises((SystemExit, FileNotFoundError), match=r"no_such\.jpg"):
-        tool("demo.py", ROOT / SSDLITE, "any.pth", "no_such.jpg", "--out-dir", "out")
+def test_a_missing_image_is_named(refused):
+    words = ("demo.py", ROOT / SSDLITE, "any.pth", "no_such.jpg", "--out-dir", "out")
+    assert "'no_such.jpg' not found" in refused(*words)

@@ -1,5 +1,5 @@
 # NanoDet-Plus-m fine-tuned by the recipe of own_dataset.py on BCCD, at 320x320 pixels.
-# Measured with this file: see docs/bccd.md.
+# Measured with this file: mAP 60.9 on test after 11 CPU minutes (docs/bccd.md).
 _base_ = '../own_dataset.py'
 
 # ---- frequently changed ---------------------------------------------------------------------

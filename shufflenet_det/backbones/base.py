@@ -1,5 +1,7 @@
 """The walk over stem and stages that the backbones share."""
 
+import inspect
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
@@ -15,10 +17,15 @@ from .layers import Cfg, activation, conv_norm
 
 # The level of each part of a network, by which ``out_indices`` and ``frozen_stages`` count.
 LEVELS = {"conv1": 0, "stage1": 0, "stage2": 1, "stage3": 2, "stage4": 3, "conv5": 4}
+# Arguments that change neither a network's tensors nor what they compute.
+_OF_A_RUN = ("out_indices", "frozen_stages", "norm_eval", "with_cp", "init_cfg")
 DEFAULT_INIT: list[dict[str, Any]] = [
     {"type": "Kaiming", "layer": "Conv2d"},
     {"type": "Constant", "val": 1, "layer": ["_BatchNorm", "GroupNorm"]},
 ]
+
+
+NETWORKS: dict[str, type["LevelBackbone"]] = {}  # every class below, by its name
 
 
 class LevelBackbone(BaseModule):
@@ -33,10 +40,44 @@ class LevelBackbone(BaseModule):
         out_channels: Channels of each output, in the order of ``out_indices``.
         out_strides: Stride of each output in pixels, in the same order.
         unbuilt_parts: Names of the parts above the last output.
+        arguments: What the network was built with, but for what concerns a run only.
+        images: The model's ``data_preprocessor``, as far as it is known; checkpoints state it.
     """
 
-    # Arguments that decide what weights compute and that no shape shows: state_dicts state them.
+    arguments: dict[str, Any]
+    images: Mapping[str, Any] | None = None
+
+    # Arguments that decide what weights compute and that no shape shows, with their defaults.
     UNSEEN: ClassVar[dict[str, Any]] = {}
+    # The level of the network's last part.
+    LAST_LEVEL: ClassVar[int] = 3
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        NETWORKS.setdefault(cls.__name__, cls)
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> "LevelBackbone":
+        """Keep the arguments, which the network's checkpoints state."""
+        network = super().__new__(cls)
+        bound = inspect.signature(cls.__init__).bind_partial(network, *args, **kwargs)
+        bound.apply_defaults()
+        _, *named = bound.arguments.items()
+        given = {k: v for k, v in named if k != "kwargs"} | bound.arguments.get("kwargs", {})
+        network.arguments = {k: v for k, v in given.items() if k not in _OF_A_RUN}
+        return network
+
+    @classmethod
+    def builds(cls, stem_channels: int) -> Iterator[dict[str, Any]]:
+        """Arguments of the networks with such a stem, one for each set of shapes.
+
+        By them foreign weights are recognised.
+        """
+        yield from ()
+
+    @classmethod
+    def same_shapes(cls, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Arguments, to be put in, of the networks that have the shapes of these arguments."""
+        return [{}]
 
     def __init__(
         self,
@@ -142,6 +183,10 @@ class LevelBackbone(BaseModule):
                 outs[level] = x
         return tuple(outs.values())
 
+    def __prepare_scriptable__(self) -> nn.Module:
+        """What ``torch.jit.script`` compiles; it returns a list instead of a tuple."""
+        return _Scriptable(self)
+
     def train(self, mode: bool = True) -> "LevelBackbone":
         """Set training mode; what is frozen stays in evaluation mode. Returns self."""
         super().train(mode)
@@ -176,6 +221,27 @@ class LevelBackbone(BaseModule):
         return run_recomputing(part, x) if in_units else part(x)
 
 
+class _Scriptable(nn.Module):
+    """The walk without names that are put together while it runs, which TorchScript cannot read."""
+
+    def __init__(self, backbone: LevelBackbone) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList()
+        for name in backbone._parts:
+            part = getattr(backbone, name)
+            self.parts.append(nn.Sequential(part, backbone.maxpool) if name == "conv1" else part)
+        last = {level: i for i, level in enumerate(backbone._parts.values())}
+        self.returned = [last[level] for level in backbone.out_indices]
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        outs: list[Tensor] = []
+        for i, part in enumerate(self.parts):
+            x = part(x)
+            if i in self.returned:
+                outs.append(x)
+        return outs
+
+
 def run_recomputing(stage: nn.Module, x: Tensor) -> Tensor:
     """Run a stage unit by unit, each to be run again in the backward pass: what ``with_cp`` does.
 
@@ -197,8 +263,21 @@ def run_recomputing(stage: nn.Module, x: Tensor) -> Tensor:
 def _state_network(
     module: LevelBackbone, state: dict[str, Tensor], prefix: str, metadata: dict[str, Any]
 ) -> None:
-    """Let a checkpoint tell what its tensors do not: a hook of ``state_dict``."""
-    metadata["network"] = {name: getattr(module, name) for name in module.UNSEEN}
+    """Let a checkpoint tell what network it is of: a hook of ``state_dict``."""
+    metadata["network"] = {"type": type(module).__name__, "arguments": plain(module.arguments)}
+    if module.images:
+        metadata["network"]["data_preprocessor"] = plain(module.images)
+
+
+def plain(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Those arguments that a checkpoint can state without naming code, as plain values."""
+    stated = {}
+    for key, value in arguments.items():
+        try:
+            stated[key] = json.loads(json.dumps(value))
+        except TypeError:
+            continue
+    return stated
 
 
 def _recompute_contexts(unit: nn.Module) -> tuple[Any, Any]:

@@ -2,8 +2,10 @@
 
 from typing import Any
 
+import torch
 from mmengine.registry import MODELS
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 from torchvision.ops import SqueezeExcitation
 
 Cfg = dict[str, Any]
@@ -72,6 +74,20 @@ def activation(act_cfg: Cfg) -> nn.Module:
     if layer_type in _ACTS:
         kwargs.setdefault("inplace", True)
     return _layer_class(layer_type, _ACTS, "act_cfg")(**kwargs)
+
+
+def channel_shuffle(x: Tensor, groups: int) -> Tensor:
+    """Transpose the channels as (groups, C / groups): (N, C, H, W) to the same.
+
+    torch's kernel is fastest and keeps the memory format, but has no counterpart in ONNX: what is
+    traced, scripted, exported or compiled is a reshape, which runtimes know as a shuffle.
+    """
+    if not torch.jit.is_scripting():
+        if not (torch.jit.is_tracing() or torch.compiler.is_compiling()):
+            return F.channel_shuffle(x, groups)
+    n, c, h, w = x.shape
+    x = x.reshape(n, groups, c // groups, h, w)
+    return x.transpose(1, 2).reshape(n, c, h, w)
 
 
 def squeeze_excitation(channels: int, unit_channels: int, reduction: int | None) -> list[nn.Module]:

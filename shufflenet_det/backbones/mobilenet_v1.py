@@ -1,5 +1,6 @@
 """MobileNet (Howard et al., 2017, arXiv:1704.04861), which ShuffleNet's papers compare with."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from torch import Tensor, nn
@@ -65,6 +66,13 @@ class MobileNetV1(LevelBackbone):
     ``stage1``. Table 1 prints stride 2 at its last depthwise convolution, too, whose map is 7x7 in
     the next row as before: it is 1 here, which the paper's 569 M multiply-adds confirm.
     """
+
+    @classmethod
+    def builds(cls, stem_channels: int) -> Iterator[dict[str, Any]]:
+        """See :meth:`LevelBackbone.builds`."""
+        for factor, row in WIDTHS.items():
+            if row[0] == stem_channels:
+                yield {"widen_factor": factor}
 
     def __init__(self, widen_factor: float = 1.0, **kwargs: Any) -> None:
         """Build the network.

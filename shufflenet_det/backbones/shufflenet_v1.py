@@ -1,6 +1,6 @@
 """ShuffleNet V1 (Zhang et al., CVPR 2018, arXiv:1707.01083v2)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .base import LevelBackbone
-from .layers import Cfg, activation, conv_norm, squeeze_excitation
+from .layers import Cfg, activation, channel_shuffle, conv_norm, squeeze_excitation
 
 # {(groups, widen_factor): (stem, stage 2, stage 3, stage 4)}.
 # 1.0x: Table 1. The other factors multiply every layer's filters (Sec. 3.3), rounded up so that
@@ -117,7 +117,7 @@ class ShuffleUnitV1(nn.Module):
         """(N, in, H, W) to (N, out, ⌈H/stride⌉, ⌈W/stride⌉)."""
         out = self.compress(x)
         if self.shuffle_groups > 1:
-            out = F.channel_shuffle(out, self.shuffle_groups)
+            out = channel_shuffle(out, self.shuffle_groups)
         out = self.expand(self.depthwise(out))
         if not self.concatenates:
             return self.act(x + out)
@@ -139,6 +139,25 @@ class ShuffleNetV1(LevelBackbone):
     """
 
     UNSEEN: ClassVar[dict[str, Any]] = {"shuffle": "paper", "stem_act": True}
+
+    @classmethod
+    def builds(cls, stem_channels: int) -> Iterator[dict[str, Any]]:
+        """See :meth:`LevelBackbone.builds`."""
+        rows = sorted(WIDTHS.items(), key=lambda item: item[1][0] != stem_channels)
+        for (groups, factor), (stem, stage, *_) in rows:
+            if stem == stem_channels:
+                yield {"groups": groups, "widen_factor": factor}
+            elif stem_channels in range(groups, stage, groups):
+                yield {"groups": groups, "widen_factor": factor, "stem_channels": stem_channels}
+        if stem_channels == WIDTHS_50[0]:
+            yield {"groups": 3, "depth": 50}
+
+    @classmethod
+    def same_shapes(cls, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """See :meth:`LevelBackbone.same_shapes`."""
+        if arguments.get("groups", 3) == 1:
+            return [{}]
+        return [{"shuffle": name} for name in SHUFFLES]
 
     def __init__(
         self,

@@ -1,14 +1,13 @@
 """ShuffleNet V2 (Ma et al., ECCV 2018, arXiv:1807.11164)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from .base import LevelBackbone
-from .layers import Cfg, activation, conv_norm, squeeze_excitation
+from .layers import Cfg, activation, channel_shuffle, conv_norm, squeeze_excitation
 
 # {widen_factor: (stem, stage 2, stage 3, stage 4, conv5)} (Table 5).
 WIDTHS: dict[float, tuple[int, int, int, int, int]] = {
@@ -108,15 +107,15 @@ class ShuffleUnitV2(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, in, H, W) to (N, out, ⌈H/stride⌉, ⌈W/stride⌉)."""
         if not self.splits:
-            x1 = x2 = x
+            x1, x2 = x, x
         elif self.parity:
-            x1, x2 = F.channel_shuffle(x, x.size(1) // 2).chunk(2, dim=1)  # even, odd channels
+            x1, x2 = channel_shuffle(x, x.size(1) // 2).chunk(2, dim=1)  # even, odd channels
         else:
             x1, x2 = x.chunk(2, dim=1)
         out = self.branch2(self.extra_depthwise(x2))
         out = self.act(x2 + out if self.residual else out)
         out = torch.cat((self.branch1(x1), out), dim=1)
-        return out if self.parity else F.channel_shuffle(out, 2)
+        return out if self.parity else channel_shuffle(out, 2)
 
 
 class ShuffleNetV2(LevelBackbone):
@@ -140,6 +139,24 @@ class ShuffleNetV2(LevelBackbone):
     """
 
     UNSEEN: ClassVar[dict[str, Any]] = {"layout": "torchvision", "residual": False}
+    LAST_LEVEL: ClassVar[int] = 4
+
+    @classmethod
+    def builds(cls, stem_channels: int) -> Iterator[dict[str, Any]]:
+        """See :meth:`LevelBackbone.builds`."""
+        rows = [({"widen_factor": factor}, row[0]) for factor, row in WIDTHS.items()]
+        rows += [({"depth": depth}, row[0]) for depth, row in WIDTHS_DEEP.items()]
+        for layout in ("torchvision", "paper"):
+            yield from ({**row, "layout": layout} for row, stem in rows if stem == stem_channels)
+
+    @classmethod
+    def same_shapes(cls, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """See :meth:`LevelBackbone.same_shapes`."""
+        depth, factor = arguments.get("depth"), arguments.get("widen_factor", 1.0)
+        stem, stage, *_ = WIDTHS_DEEP[depth] if depth else WIDTHS[factor]
+        in_24 = arguments.get("layout") in SPLIT_24
+        both = stage == 2 * stem
+        return [{"layout": name} for name in LAYOUTS if both or (name in SPLIT_24) == in_24]
 
     def __init__(
         self,

@@ -3,7 +3,7 @@
 Not the network that the name comes from (Chollet, CVPR 2017), which is many times as large.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -95,6 +95,13 @@ class Xception(LevelBackbone):
     - The shortcut at stride 2 is a 1x1 convolution, as ResNet's. A separable one, as Xception39
       has it, would need 0.2 to 0.8 M more, and 526 M at 2.0x.
     """
+
+    @classmethod
+    def builds(cls, stem_channels: int) -> Iterator[dict[str, Any]]:
+        """See :meth:`LevelBackbone.builds`."""
+        for factor, row in WIDTHS.items():
+            if row[0] == stem_channels:
+                yield {"widen_factor": factor}
 
     def __init__(
         self,

@@ -38,10 +38,12 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_run_arguments(parser: argparse.ArgumentParser) -> None:
-    """What training and testing share."""
+def add_run_arguments(parser: argparse.ArgumentParser, config: str | None = None) -> None:
+    """What training and testing share; ``config`` is the ``nargs`` of that argument."""
     parser.add_argument(
-        "config", help="a config file, or the name of a shipped one: faster_rcnn_shufflenet_coco"
+        "config",
+        nargs=config,
+        help="a config file, or the name of a shipped one: faster_rcnn_shufflenet_coco",
     )
     parser.add_argument(
         "--work-dir", metavar="DIR", help="folder for logs and checkpoints (work_dirs/CONFIG)"

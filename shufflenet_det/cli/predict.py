@@ -121,10 +121,11 @@ class _Results:
 
     def __exit__(self, *error: Any) -> None:
         self._stack.close()
+        from ..host.local_files import written_whole
+
         if self.json_file and error[0] is None:
-            part = self.json_file.with_name(f"{self.json_file.name}.part")
-            part.write_text(json.dumps(self.records, ensure_ascii=False), encoding="utf-8")
-            os.replace(part, self.json_file)
+            with written_whole(self.json_file) as part:
+                part.write_text(json.dumps(self.records, ensure_ascii=False), encoding="utf-8")
 
     def add_images(self, files: list[Path]) -> None:
         from ..detector import read_image

@@ -1,9 +1,10 @@
-"""Train a detector from a config.
+"""Train a detector from a config, or on a folder of your own images.
 
 Several GPUs: torchrun --nproc_per_node=8 -m shufflenet_det.cli train CONFIG --launcher pytorch
 """
 
 import argparse
+from pathlib import Path
 
 from ._arguments import add_run_arguments, load_config
 
@@ -11,8 +12,20 @@ EXAMPLE = "shufflenet-det train faster_rcnn_shufflenet_coco --demo"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """mmdet's flags, and ``--demo``."""
-    add_run_arguments(parser)
+    """mmdet's flags, ``--demo``, and ``--data`` in the place of a config."""
+    add_run_arguments(parser, config="?")
+    parser.add_argument(
+        "--data",
+        metavar="FOLDER",
+        help="images with COCO, VOC, YOLO, Labelme or CVAT labels: import them, fine-tune a ready "
+        "detector, test it and write a report",
+    )
+    parser.add_argument(
+        "--model",
+        default="nanodet_plus_m_416",
+        metavar="NAME",
+        help="the ready detector that --data begins with (%(default)s)",
+    )
     parser.add_argument("--amp", action="store_true", help="train in automatic mixed precision")
     parser.add_argument(
         "--auto-scale-lr",
@@ -26,18 +39,48 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="CHECKPOINT",
         help="resume from this checkpoint, or from the newest one in the work folder",
     )
+    parser.add_argument(
+        "--check",
+        choices=["quick", "full", "off"],
+        default="quick",
+        help="look at annotations and images before the first step; full opens every image "
+        "(%(default)s)",
+    )
+    for backend in ("tensorboard", "wandb"):
+        parser.add_argument(
+            f"--{backend}",
+            dest="backends",
+            action="append_const",
+            const=backend,
+            default=[],
+            help=f"log to {backend}, too",
+        )
 
 
 def run(args: argparse.Namespace) -> None:
     """Train."""
+    if (args.config is None) == (args.data is None):
+        raise ValueError("name either a config or --data FOLDER")
+    if args.data is not None:
+        from shufflenet_det.training.own_data import config_for_folder
+
+        args.work_dir = args.work_dir or f"work_dirs/{Path(args.data).resolve().name}"
+        args.config = str(config_for_folder(args.data, args.work_dir, args.model))
     from shufflenet_det.config_files import find_config
 
     find_config(args.config)  # before the imports that take seconds
     from shufflenet_det.training import train
 
+    cfg = load_config(args, splits=("train", "val"))
     train(
-        load_config(args, splits=("train", "val")),
+        cfg,
         amp=args.amp,
         auto_scale_lr=args.auto_scale_lr,
         resume=args.resume,
+        backends=args.backends,
+        check=args.check,
     )
+    if args.data is not None:
+        from shufflenet_det.training.own_data import report
+
+        report(args.work_dir)

@@ -293,13 +293,16 @@ def check_parts(parts: Mapping[str, tuple[Json, str | Path]], *, pixels: bool = 
     return found
 
 
-def check_run_data(cfg: Mapping[str, Any], parts: Sequence[str] = ("train", "val")) -> None:
-    """Run the quick check on the data sets that a config reads, before the first step.
+def check_run_data(
+    cfg: Mapping[str, Any], parts: Sequence[str] = ("train", "val"), *, full: bool = False
+) -> None:
+    """Check the data sets that a config reads, before the first step.
 
     Args:
         cfg: A config of mmdet with ``train_dataloader``, ``val_dataloader``, …; only data sets of
             type CocoDataset are looked at.
         parts: Which loaders to look at.
+        full: Read every pixel of every image, and not some images' headers.
 
     Raises:
         ValueError: The data cannot be trained or tested on; names each file and entry.
@@ -317,7 +320,9 @@ def check_run_data(cfg: Mapping[str, Any], parts: Sequence[str] = ("train", "val
             classes = (dataset.get("metainfo") or {}).get("classes") or _coco_classes()
             min_size = 0 if dataset.get("test_mode") else _min_size(dataset)
             found = [*check_annotations(content, classes, min_size)]
-            found += check_images(content, root, limit=QUICK_IMAGES)
+            found += check_images(
+                content, root, decode=full, limit=None if full else QUICK_IMAGES, progress=full
+            )
             problems += [f"{path}: {finding}" for finding in found if finding.severity == "error"]
             warnings += [f"{path}: {finding}" for finding in found if finding.severity == "warning"]
             warnings += [f"{path}: {repair}" for repair in repairs]

@@ -1,11 +1,11 @@
-"""What ``shufflenet-det data`` does, and :func:`prepare`, which ``train --data`` shares with it."""
+"""What ``shufflenet-det data`` does."""
 
 import argparse
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +19,22 @@ FRACTIONS = {"train": 0.8, "val": 0.2}
 
 
 def run_import(args: argparse.Namespace) -> int:
-    """Import a labelled folder; see :func:`prepare`."""
-    source = prepare(
-        args.source,
-        args.out,
-        form=args.format,
-        fractions=_fractions(args.split),
-        seed=args.seed,
-        group_by=args.group_by,
-    )
+    """Import a labelled folder."""
+    fractions = _fractions(args.split)
+    source = read_source(args.source, args.format)
+    if fractions and set(source.parts) != {"all"}:
+        raise ValueError(
+            f"{args.source} is split already into {', '.join(source.parts)}: leave out --split"
+        )
+    if fractions:
+        source.parts = split(
+            source.parts["all"],
+            fractions,
+            root=args.source,
+            seed=args.seed,
+            group_by=args.group_by,
+        )
+    write(source, args.source, args.out)
     print(f"{args.source}: {source.format}")
     _tell(source.notes)
     for part, content in source.parts.items():
@@ -107,54 +114,29 @@ def run_stats(args: argparse.Namespace) -> int:
     return 0
 
 
-def prepare(
-    source: str | Path,
-    out: str | Path,
-    *,
-    form: str | None = None,
-    fractions: Mapping[str, float] | None = None,
-    seed: int = 0,
-    group_by: str | None = None,
-) -> Source:
+def write(source: Source, folder: str | Path, out: str | Path) -> None:
     """Write a labelled folder in COCO's form: ``images/`` and a json for each part.
 
     Images are hard links where the file system allows it, else copies. The folder appears whole
     or not at all.
 
     Args:
-        source: A folder that :func:`.formats.read_source` reads.
+        source: What :func:`.formats.read_source` has read.
+        folder: From where.
         out: The new folder; it must not exist, or be empty.
-        form: The format; None recognises it.
-        fractions: How to split a source that has no parts.
-        seed: Of the split.
-        group_by: A regular expression; see :func:`.subsets.split`.
-
-    Returns:
-        The source, with the parts as written.
 
     Raises:
         FileExistsError: ``out`` has content.
-        ValueError: As :func:`.formats.read_source`, or the source has parts and fractions are
-            asked for.
     """
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f"{out}: exists and is not empty")
-    found = read_source(source, form)
-    if fractions and set(found.parts) != {"all"}:
-        raise ValueError(
-            f"{source} is split already into {', '.join(found.parts)}: leave out --split"
-        )
-    if set(found.parts) == {"all"} and fractions:
-        found.parts = split(
-            found.parts["all"], fractions, root=source, seed=seed, group_by=group_by
-        )
     out.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
-        for part, content in found.parts.items():
+        for part, content in source.parts.items():
             for image in content["images"]:
-                _link(Path(source, image["file_name"]), scratch / "images" / image["file_name"])
+                _link(Path(folder, image["file_name"]), scratch / "images" / image["file_name"])
             _write(scratch / f"{part}.json", content)
         if out.exists():
             out.rmdir()
@@ -163,7 +145,6 @@ def prepare(
     except BaseException:
         shutil.rmtree(scratch, ignore_errors=True)
         raise
-    return found
 
 
 def image_root(annotations: str | Path, content: Json) -> Path:

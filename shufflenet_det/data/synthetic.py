@@ -31,7 +31,7 @@ _MIN_VISIBLE = 0.6  # of an object's area
 _SUBPIXEL_BITS = 4
 
 Outline = NDArray[np.float64]
-Image = NDArray[np.uint8]
+Image = NDArray[Any]  # uint8
 Mask = NDArray[np.bool_]
 
 
@@ -225,7 +225,7 @@ def _placed(rng: Generator, shape: str, radius: float, centre: Any) -> Outline:
 
 def _paint(image: Image, outline: Outline, rng: Generator) -> None:
     """Fill an outline with a vivid colour inside a dark edge."""
-    hsv = np.uint8([[[rng.integers(180), rng.integers(150, 256), rng.integers(150, 256)]]])
+    hsv = rng.integers((0, 150, 150), (180, 256, 256)).astype(np.uint8).reshape(1, 1, 3)
     colour = cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)[0, 0].astype(float)
     middle = outline.mean(axis=0)
     for scale, ink in ((1.0, 0.4 * colour), (0.8, colour)):

@@ -16,7 +16,7 @@ def ready_detectors() -> dict[str, Record]:
     return {
         alias: record
         for record in RECORDS
-        for alias in (getattr(record, "config", "").rpartition("/")[2], *record.aliases)
+        for alias in (record.config.rpartition("/")[2], *record.aliases)
         if alias in configs
     }
 
@@ -53,7 +53,9 @@ def weights_path(record: Record) -> Path:
     """Where the weights of a ready detector are, or would be: torch's cache."""
     import torch
 
-    return Path(torch.hub.get_dir()) / "checkpoints" / record.url.rsplit("/", 1)[-1]
+    return (
+        Path(torch.hub.get_dir()) / "checkpoints" / (record.file or record.url.rsplit("/", 1)[-1])
+    )
 
 
 def fetch_weights(record: Record) -> Path:
@@ -68,6 +70,11 @@ def fetch_weights(record: Record) -> Path:
     path = weights_path(record)
     if path.is_file():
         return path
+    if not record.can_be_fetched:
+        raise ConnectionError(
+            f"no program can download the weights of {record.name}: get {record.file} from "
+            f"{record.url} and put it at {path}, or give its path as the checkpoint"
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     digest = record.digest.removeprefix("sha256:") if "sha256:" in record.digest else None
     try:

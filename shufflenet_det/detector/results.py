@@ -11,16 +11,6 @@ import supervision as sv
 
 from .sources import Array, ImageSource, read_image
 
-_FONT = "fonts/ttf/DejaVuSans.ttf"  # of matplotlib; knows Latin, Greek and Cyrillic letters
-_PALETTE = sv.ColorPalette.DEFAULT
-# Black on light colours, white on dark ones, by ITU-R BT.601's luma.
-_TEXT = sv.ColorPalette(
-    [
-        sv.Color.BLACK if 0.299 * c.r + 0.587 * c.g + 0.114 * c.b > 140 else sv.Color.WHITE
-        for c in _PALETTE.colors
-    ]
-)
-
 
 class Detections(sv.Detections):
     """The boxes of one image: a ``supervision.Detections``, so all of that library takes it.
@@ -132,26 +122,15 @@ def draw(image: Array, detections: Any) -> Array:
     Returns:
         (H, W, 3), uint8, BGR.
     """
-    import matplotlib
+    from ..data.drawing import annotators
 
     best_last = detections[np.argsort(detections.confidence, kind="stable")]
-    size = image.shape[1], image.shape[0]
-    scale = sv.calculate_optimal_text_scale(size)  # 1 at 1000 pixels
-    thickness = max(sv.calculate_optimal_line_thickness(size), round(3 * scale))
+    boxes, names = annotators((image.shape[1], image.shape[0]))
     labels = [
         f"{name} {score:.2f}"
         for name, score in zip(best_last["class_name"], best_last.confidence, strict=True)
     ]
-    drawn = sv.BoxAnnotator(_PALETTE, thickness).annotate(image.copy(), best_last)
-    label = sv.RichLabelAnnotator(
-        _PALETTE,
-        text_color=_TEXT,
-        font_path=str(Path(matplotlib.get_data_path()) / _FONT),
-        font_size=max(10, round(22 * scale)),
-        text_padding=max(2, round(4 * scale)),
-        smart_position=True,
-    )
-    return label.annotate(drawn, best_last, labels)
+    return names.annotate(boxes.annotate(image.copy(), best_last), best_last, labels)
 
 
 def write_image(path: str | Path, image: Array) -> None:

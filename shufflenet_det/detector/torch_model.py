@@ -6,6 +6,7 @@ without the data set that the first builds, and with a checkpoint that fits or i
 
 import copy
 import logging
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ from ..weights.files import open_checkpoint
 from .sources import Array
 
 _LOGGER = logging.getLogger("shufflenet_det")
+# mmdet's points, of which torch has warned since 1.10
+warnings.filterwarnings("ignore", "torch.meshgrid: in an upcoming release")
 
 
 class TorchModel:
@@ -67,6 +70,8 @@ class TorchModel:
             cfg = _carried(meta, name, trust)
         else:
             cfg = config if isinstance(config, Config) else Config.fromfile(config)
+            if "mean" not in (cfg.model.get("data_preprocessor") or {}):
+                fit_data_preprocessor(cfg.model)  # that of the backbone's published weights
             _warn_of_differences(cfg, meta, name)
         self.classes: Sequence[str] = _classes(cfg, meta)
         self.model: Any = _build(cfg.model, device or get_device())
@@ -112,7 +117,6 @@ def _carried(meta: Mapping[str, Any], name: str, trust: bool) -> Config:
 
 
 def _warn_of_differences(cfg: Config, meta: Mapping[str, Any], name: str) -> None:
-    fit_data_preprocessor(cfg.model)
     try:
         carried = carried_config(meta, name)
     except ValueError:

@@ -1,5 +1,6 @@
 """NanoDet and NanoDet-Plus (github.com/RangiLyu/nanodet, Apache-2.0) as mmdet detectors."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -32,12 +33,16 @@ class NanoDet(SingleStageDetector):
         load_pretrained_detector(self, self.init_cfg["checkpoint"])
         self.is_init = True
 
+    def fitting_state(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """This detector's state_dict of a file's tensors, NanoDet's or its own; else ValueError."""
+        return fit_detector_state(self, tensors)
+
     def _load_from_state_dict(
         self, state_dict: dict[str, Tensor], prefix: str, *args: Any, **kwargs: Any
     ) -> None:
         given = [key for key in state_dict if key.startswith(prefix)]
         state = {key.removeprefix(prefix): state_dict.pop(key) for key in given}
-        state = fit_detector_state(self, state)
+        state = self.fitting_state(state)
         state_dict.update((f"{prefix}{key}", tensor) for key, tensor in state.items())
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 

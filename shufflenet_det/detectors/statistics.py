@@ -5,6 +5,7 @@ from itertools import islice
 from typing import Any
 
 import torch
+from mmengine.dist import broadcast
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
@@ -36,6 +37,8 @@ class EstimateStatistics(Hook):
             for data in islice(runner.train_dataloader, self.batches)
         )
         count = estimate_statistics(model, images)
+        for tensor in model.state_dict().values():
+            broadcast(tensor)
         print_log(
             f"{count} BatchNorm layers had no statistics: estimated from {self.batches} batches",
             logger="current",

@@ -1,7 +1,7 @@
 """Lets ``--amp`` train where there is no GPU.
 
-mmengine's ``autocast`` knows the CPU (bfloat16), its ``AmpOptimWrapper`` refuses it. bfloat16 has
-float32's range, so no loss scaling is needed. Ends with an ``AmpOptimWrapper`` that takes the CPU.
+mmengine's ``AmpOptimWrapper`` refuses the CPU and Apple's mps, and its ``autocast`` mps. bfloat16
+has float32's range, so no loss scaling is needed. Ends with an ``AmpOptimWrapper`` that takes both.
 """
 
 from collections.abc import Iterator
@@ -9,9 +9,9 @@ from contextlib import contextmanager
 
 import torch
 from mmengine.config import ConfigDict
+from mmengine.device import get_device
 from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
-from mmengine.runner.amp import autocast
 from torch import nn
 
 
@@ -22,7 +22,7 @@ class Bfloat16OptimWrapper(OptimWrapper):
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
         """Run the forward pass of ``model`` under autocast."""
-        with super().optim_context(model), autocast(dtype=torch.bfloat16):
+        with super().optim_context(model), torch.autocast(get_device(), torch.bfloat16):
             yield
 
 

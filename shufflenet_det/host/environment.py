@@ -98,8 +98,10 @@ def report() -> list[tuple[str, str]]:
         rows.append(("kernels of mmcv.ops", import_hooks.serving()))
         rows.append(("mmdet", "works"))
         if import_hooks.serving() != "mmcv":
-            ops = "rotated and 3-D boxes, carafe and other ops beyond 2-D detectors"
-            rows.append(("does not work", f"{ops}: they need a compiled mmcv"))
+            from .ops import NOT_CARRIED
+
+            ops = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in NOT_CARRIED.items())
+            rows.append(("needs a compiled mmcv", ops))
     else:
         rows.append(("mmdet", f"does not work: {trouble}"))
     return rows

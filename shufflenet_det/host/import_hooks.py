@@ -170,6 +170,15 @@ def _in(name: str, function: str = "install") -> Callable[[ModuleType], None]:
     return apply
 
 
+def _extend_safe_loader(module: ModuleType) -> None:
+    """Let ``torch.load`` open mmengine's checkpoints where only mmengine and torch are imported.
+
+    mmdet's ``publish_model.py`` is such a program.
+    """
+    if {"torch", "mmengine"} <= sys.modules.keys() and hasattr(sys.modules["mmengine"], "Config"):
+        importlib.import_module(f"{__package__}.checkpoints")
+
+
 def _find_loader(module: ModuleType) -> None:
     """``pkgutil.find_loader`` is deprecated, and gone in Python 3.14."""
 
@@ -211,10 +220,14 @@ def _let_ssd_predict(module: ModuleType) -> None:
 
 
 _WORKAROUNDS: dict[str, Callable[[ModuleType], None]] = {
+    "torch": _extend_safe_loader,
+    "mmengine": _extend_safe_loader,
     "mmengine.fileio": _in("local_files"),
     "mmengine.utils.package_utils": _in("installed_packages"),
     "mmengine.utils.dl_utils.misc": _find_loader,
     "mmengine.runner.checkpoint": _in("checkpoints"),
+    "mmengine.runner": _in("saving", "install_resuming"),
+    "mmengine.hooks.checkpoint_hook": _in("saving"),
     "mmengine.infer.infer": _in("checkpoints", "refuse_own_config"),
     "mmcv.utils.ext_loader": _find_loader,
     "mmdet.registry": _register,

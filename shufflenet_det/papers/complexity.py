@@ -20,7 +20,7 @@ from mmengine.structures import InstanceData
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
-from ..backbones.base import LEVELS, LevelBackbone
+from ..backbones.base import LevelBackbone
 
 OTHER = "other"
 
@@ -122,8 +122,7 @@ def backbone_complexity(
     try:
         with torch.device("meta" if ours else "cpu"):  # some of mmdet's read values to be built
             if classes is not None and ours:
-                unbuilt = network_class(**options, out_indices=(0,)).unbuilt_parts
-                options["out_indices"] = (LEVELS[unbuilt[-1]],)
+                options["out_indices"] = (network_class.LAST_LEVEL,)
             network = network_class(**options).to("meta")
     except TypeError as error:
         raise ValueError(f"{backbone} with {options}: {error}") from error

@@ -64,12 +64,15 @@ def count(path: Path) -> tuple[str, int, int]:
     from .report import tested_shape
 
     cfg = Config.fromfile(path)
+    shape = (224, 224)
     if "pretrain" in path.parts:
         backbone = cfg.model.backbone
         options = {k: v for k, v in backbone.items() if k not in ("type", "out_indices")}
-        shape = (224, 224)
-        *_, total = backbone_complexity(backbone.type, options, shape, classes=1000)
+        *_, total = backbone_complexity(backbone.type, options, classes=1000)
     else:
-        shape = tested_shape(cfg) or (224, 224)
+        tested = tested_shape(cfg)
+        if tested is None:
+            raise ValueError(f"{path}: its test pipeline has no Resize with a scale")
+        shape = tested
         *_, total = detector_complexity(cfg.model, shape)
     return f"{shape[0]}x{shape[1]}", total.parameters, total.multiply_adds

@@ -114,7 +114,7 @@ def tested_shape(cfg: Config) -> tuple[int, int] | None:
     while "dataset" in dataset:  # RepeatDataset and the like
         dataset = dataset["dataset"]
     for transform in dataset.get("pipeline") or ():
-        if transform["type"] == "Resize" and transform.get("scale"):
+        if transform["type"].endswith("Resize") and transform.get("scale"):
             scale = transform["scale"]
             width, height = (scale, scale) if isinstance(scale, int) else scale
             if transform.get("keep_ratio"):  # the longer and the shorter side, in either order

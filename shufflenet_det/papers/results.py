@@ -156,7 +156,9 @@ def add(
         check(row)
         rows = [other for other in old.rows if key(other) != key(row)] + [dict(row)]
         _check_alike(rows)
-        own = [{k: v for k, v in r.items() if old.shared.get(k) != v} for r in rows]
+        own = [
+            {k: v for k, v in r.items() if k not in old.shared or old.shared[k] != v} for r in rows
+        ]
         content = {
             "schema": SCHEMA,
             "title": old.title,

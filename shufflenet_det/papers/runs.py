@@ -213,11 +213,11 @@ def _options_of_weights(row: CocoRow, weights: str | None) -> list[str]:
     if weights is None:
         return []
     options = [f"model.backbone.init_cfg.checkpoint={os.path.abspath(weights)}"]
-    pixels = read_weights(weights).pixels
-    if pixels is not None:
+    images = read_weights(weights).images
+    if images is not None:
         options += [
             f"model.data_preprocessor.{key}={value}".replace(" ", "")
-            for key, value in pixels.data_preprocessor().items()
+            for key, value in images.data_preprocessor().items()
         ]
     return options
 

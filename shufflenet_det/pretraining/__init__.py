@@ -1,19 +1,13 @@
-"""The classifier behind the weights: backbones trained as the papers did, and top-1 of any file."""
+"""Backbones trained as image classifiers, as the papers did, and the accuracy of any file."""
 
-from ..data import make_demo_classes
-from .classifier import ImageClassifier
-from .folders import ImageFolder, UnreadableImageError, require_image_folders
-from .metrics import TopKAccuracy
+from .classifier import ImageClassifier, ImageFolder, TopKAccuracy
 from .runs import evaluate, load_pretrain_config, pretrain
 
 __all__ = [
     "ImageClassifier",
     "ImageFolder",
     "TopKAccuracy",
-    "UnreadableImageError",
     "evaluate",
     "load_pretrain_config",
-    "make_demo_classes",
     "pretrain",
-    "require_image_folders",
 ]

@@ -1,15 +1,22 @@
-"""A backbone with the papers' classifier behind it."""
+"""What configs of ``configs/pretrain`` name: the classifier, the folder of images, the metric."""
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import torch
 from mmdet.registry import MODELS
+from mmengine.evaluator import BaseMetric
 from mmengine.model import BaseModel
+from mmengine.registry import TRANSFORMS
+from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torchvision import datasets
+from torchvision.datasets.folder import default_loader
+from torchvision.transforms import v2
 
-from ..weights import Pixels
+from ..weights import Images
 
 Cfg = dict[str, Any]
 
@@ -74,7 +81,7 @@ class ImageClassifier(BaseModel):
             )
         )
         self.label_smoothing = label_smoothing
-        self.pixels = Pixels.of(images)
+        self.images = Images.of(images)
         self.register_state_dict_post_hook(_state_images)
 
     def forward(
@@ -110,4 +117,70 @@ def _state_images(
     """Let a checkpoint tell the backbone's images: a hook of ``state_dict``."""
     of_backbone = state._metadata[f"{prefix}backbone"]  # type: ignore[attr-defined]
     network = of_backbone.setdefault("network", {})
-    network["data_preprocessor"] = module.pixels.data_preprocessor()
+    network["data_preprocessor"] = module.images.data_preprocessor()
+
+
+class ImageFolder(datasets.ImageFolder):
+    """torchvision's ``ImageFolder`` (``CLASS/*.jpg``) for mmengine's Runner.
+
+    An item is ``{'inputs': image, 'data_samples': class}``: (3, H, W) uint8, BGR as mmdet reads
+    images, so that a ``data_preprocessor`` means here what it means for a detector; and the number
+    of the class in the sorted order of the folders' names, as ImageNet's are numbered.
+    """
+
+    def __init__(self, root: str, pipeline: Iterable[Mapping[str, Any]] = ()) -> None:
+        """Find the images.
+
+        Args:
+            root: The folder that holds a folder for each class.
+            pipeline: Configs of torchvision's transforms (``torchvision.transforms.v2.…``), which
+                get a PIL image and end with one of a fixed size.
+
+        Raises:
+            FileNotFoundError: The folder is not there, or a class has no image.
+        """
+        steps = [TRANSFORMS.build(dict(step)) for step in pipeline]
+        super().__init__(root, transform=v2.Compose(steps) if steps else None, loader=_load)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """The image of this number and its class."""
+        image, label = super().__getitem__(index)
+        return {"inputs": v2.functional.pil_to_tensor(image).flip(0), "data_samples": label}
+
+    @property
+    def metainfo(self) -> dict[str, Any]:
+        """``{'classes': names}``, as mmengine writes it into checkpoints."""
+        return {"classes": tuple(self.classes)}
+
+
+def _load(path: str) -> Image.Image:
+    try:
+        return default_loader(path)
+    except Exception as error:  # broken files break the readers in every way there is
+        raise ValueError(f"{path!r} is damaged or no image ({error})") from error
+
+
+class TopKAccuracy(BaseMetric):
+    """How often the right class is among the k with the highest logits, in %.
+
+    An image counts only if fewer than k other classes have logits as high or higher, so that
+    neither equal logits nor NaN count as right.
+    """
+
+    default_prefix = "accuracy"
+
+    def __init__(self, topk: Sequence[int] = (1, 5), **kwargs: Any) -> None:
+        """Count for several k; ``kwargs`` are those of mmengine's ``BaseMetric``."""
+        super().__init__(**kwargs)
+        self.topk = tuple(topk)
+
+    def process(self, data_batch: Mapping[str, Any], data_samples: Sequence[Tensor]) -> None:
+        """Rank the right classes, (N,), of a batch by its logits, N times (classes,)."""
+        logits = torch.stack(list(data_samples)).cpu()
+        labels = torch.as_tensor(data_batch["data_samples"]).cpu()
+        lower = (logits < logits.gather(1, labels[:, None])).sum(dim=1)
+        self.results.extend((logits.shape[1] - 1 - lower).tolist())
+
+    def compute_metrics(self, results: Sequence[int]) -> dict[str, float]:
+        """``{'top1': …, 'top5': …}`` in %, of the ranks of the right class, 0 the highest."""
+        return {f"top{k}": 100 * sum(r < k for r in results) / len(results) for k in self.topk}

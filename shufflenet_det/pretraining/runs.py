@@ -1,28 +1,25 @@
-"""Pretraining and evaluation from a config: what ``tools/pretrain.py`` calls."""
+"""Pretraining and evaluation from a config: what the command ``pretrain`` calls."""
 
-import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.dist import get_world_size, init_dist, is_distributed
 from mmengine.model import is_model_wrapper
-from mmengine.runner import Runner
+from torchvision import datasets
 
+from ..backbones.base import NETWORKS
 from ..data import make_demo_classes
-from ..data.synthetic import CLASS_SIDE as SIDE
-from ..data.synthetic import SHAPES
-from ..host import amp as host_amp
-from ..training import load_run_config
+from ..data.synthetic import CLASS_SIDE, SHAPES
+from ..training import build_runner, load_run_config, train
 from ..weights import needed_arguments, read_weights
-from .folders import require_image_folders
 
 DEMO_ROOT = "data/demo_classes"
 DEMO_EPOCHS = 24
 DEMO_BATCH = 32
 DEMO_CROP = 64  # pixels of a side
 DEMO_AREA = (0.6, 1.0)  # of the image, in a training crop: a shape cut in half is none
-_LAST_LEVEL = {"ShuffleNetV1": 3, "ShuffleNetV2": 4, "MobileNetV1": 3, "Xception": 3}
 
 
 def load_pretrain_config(
@@ -58,8 +55,8 @@ def load_pretrain_config(
         RuntimeError: mmdet cannot be used here.
         OSError: The config, the images or the weights are not there.
         ValueError: It is a config of something else; the batch does not divide by the processes;
-            the folder's classes are not the classifier's; the weights are refused, or have no
-            classifier.
+            the folders' classes are not the classifier's, or they have fewer images than a step
+            takes; the weights are refused, or have no classifier.
     """
     options = dict(cfg_options or {})
     root = {"data_root": data_root} if data_root is not None else {}
@@ -79,8 +76,7 @@ def load_pretrain_config(
     if weights is not None:
         _use_weights(cfg, weights)
     splits = ("val",) if weights is not None else ("train", "val")
-    datasets = [cfg[f"{split}_dataloader"].dataset for split in splits]
-    require_image_folders([dataset.root for dataset in datasets], cfg.model.num_classes)
+    _check_folders([cfg[f"{split}_dataloader"].dataset.root for split in splits], cfg)
     return cfg
 
 
@@ -95,27 +91,11 @@ def pretrain(
         ema: Keep an exponential moving average of weights and running statistics, which is what is
             validated and what a checkpoint gives to a detector.
         resume: A checkpoint to go on from, or 'auto' for the newest in the work folder.
-
-    Raises:
-        ValueError: There are fewer training images than a step takes.
-        UnreadableImageError: An image is damaged.
     """
-    if amp:
-        host_amp.enable(cfg.optim_wrapper)
     if ema:
         average = {"type": "EMAHook", "ema_type": "ExpMomentumEMA", "update_buffers": True}
         cfg.custom_hooks = [*cfg.get("custom_hooks", []), average]
-    if resume is not None:
-        cfg.resume = True
-        cfg.load_from = None if resume == "auto" else resume
-    runner = Runner.from_cfg(cfg)
-    loader = runner.train_loop.dataloader
-    if not len(loader):
-        raise ValueError(
-            f"{len(loader.dataset)} training images are less than a step takes, "
-            f"{loader.batch_size} in each of {get_world_size()} processes: give --batch-size"
-        )
-    runner.train()
+    train(cfg, amp=amp, resume=resume)
 
 
 def evaluate(cfg: Config) -> dict[str, float]:
@@ -129,14 +109,47 @@ def evaluate(cfg: Config) -> dict[str, float]:
 
     Raises:
         ValueError: Tensors of the backbone are missing or left over.
-        UnreadableImageError: An image is damaged.
     """
-    runner = Runner.from_cfg(cfg)
+    runner = build_runner(cfg)
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     model.backbone.init_weights()
     checkpoint = cfg.model.backbone.init_cfg.checkpoint
     model.head.fc.load_state_dict(read_weights(checkpoint).classifier)
     return runner.test()
+
+
+def _check_folders(roots: Sequence[str], cfg: Config) -> None:
+    """Raise unless folders hold images of the same classes, and of as many as the classifier has.
+
+    Raises:
+        FileNotFoundError: A folder, its folders of classes, or a class's images are not there.
+        ValueError: The folders have not the same classes, or another number of them, or the first
+            has fewer images than a training step takes.
+    """
+    for root in roots:
+        if not Path(root).is_dir():
+            raise FileNotFoundError(
+                f"The images are not there: looked for {root!r}. A folder as ImageNet's, "
+                "ROOT/train/CLASS/*.jpg and ROOT/val/CLASS/*.jpg, is given with `--data-root "
+                "ROOT`; `--demo` runs the same config on small synthetic data."
+            )
+    first, *others = found = [datasets.ImageFolder(root) for root in roots]
+    for other in others:
+        if differing := set(first.classes) ^ set(other.classes):
+            raise ValueError(
+                f"{roots[0]!r} and {roots[1]!r} must have the same classes, and "
+                f"{min(differing)!r} is in one alone"
+            )
+    if len(first.classes) != cfg.model.num_classes:
+        raise ValueError(
+            f"{roots[0]!r} has {len(first.classes)} classes, and the classifier "
+            f"{cfg.model.num_classes}: set --cfg-options model.num_classes={len(first.classes)}"
+        )
+    step = cfg.train_dataloader.batch_size * get_world_size()
+    if len(found) > 1 and len(first) < step:
+        raise ValueError(
+            f"{roots[0]!r} has {len(first)} images, and a step takes {step}: give --batch-size"
+        )
 
 
 def _images_per_process(cfg: Config, batch_size: int) -> int:
@@ -153,10 +166,8 @@ def _images_per_process(cfg: Config, batch_size: int) -> int:
 def _use_weights(cfg: Config, checkpoint: str) -> None:
     """Let the model be the one that a checkpoint was trained in."""
     weights = read_weights(checkpoint)
-    network = weights.network.name
+    network = weights.network
     arguments = needed_arguments(weights)
-    if arguments is None:
-        raise ValueError(f"{checkpoint!r}: no network here computes these weights")
     if "weight" not in weights.classifier:
         raise ValueError(f"{checkpoint!r} has no classifier, so it has no accuracy")
     old = cfg.model
@@ -168,12 +179,12 @@ def _use_weights(cfg: Config, checkpoint: str) -> None:
         "backbone": {
             "type": f"shufflenet_det.{network}",
             **arguments,
-            "out_indices": (_LAST_LEVEL[network],),
+            "out_indices": (NETWORKS[network].LAST_LEVEL,),
             "init_cfg": {"type": "Pretrained", "checkpoint": checkpoint},
         },
     }
-    if weights.pixels is not None:
-        cfg.model.data_preprocessor.update(weights.pixels.data_preprocessor())
+    if weights.images is not None:
+        cfg.model.data_preprocessor.update(weights.images.data_preprocessor())
     cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
     cfg.test_cfg = {"type": "TestLoop"}
 
@@ -185,10 +196,10 @@ def _use_demo_classes(cfg: Config) -> None:
     """
     cfg.data_root = str(make_demo_classes(DEMO_ROOT))
     cfg.model.num_classes = len(SHAPES)
-    for split, side in (("train", DEMO_CROP), ("val", SIDE)):
+    for split, side in (("train", DEMO_CROP), ("val", CLASS_SIDE)):
         loader = cfg[f"{split}_dataloader"]
         loader.merge({"batch_size": DEMO_BATCH, "num_workers": 1})
-        loader.dataset.root = os.path.join(cfg.data_root, split)
+        loader.dataset.root = f"{cfg.data_root}/{split}"
         for step in loader.dataset.pipeline:
             if "size" in step:
                 step.size = DEMO_CROP if step.type.endswith("Crop") else side

@@ -1,17 +1,39 @@
 """Training and testing from a config that was fitted to a run."""
 
+import contextlib
+import importlib.util
 import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
+from filelock import FileLock, Timeout
 from mmengine.config import Config
-from mmengine.runner import Runner
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner, find_latest_checkpoint
 
+from ..data.check import check_run_data
 from ..host import amp as host_amp
+from ..host.checkpoints import load_from_local
 from ..weights import redirect_load_from
+from .checkpoints import differences, require_fitting
+from .fitting import require_channels
+from .hooks import stops_at_signals
+from .runner import build_runner, prints_in_log
+
+# mmengine's backends of the visualizer, and the distribution that each needs.
+BACKENDS = {"tensorboard": "TensorboardVisBackend", "wandb": "WandbVisBackend"}
 
 
 def train(
-    cfg: Config, *, amp: bool = False, auto_scale_lr: bool = False, resume: str | None = None
+    cfg: Config,
+    *,
+    amp: bool = False,
+    auto_scale_lr: bool = False,
+    resume: str | None = None,
+    backends: Sequence[str] = (),
+    check: str = "quick",
 ) -> None:
     """Train a detector.
 
@@ -19,10 +41,18 @@ def train(
         cfg: A config from :func:`load_run_config`.
         amp: Train in automatic mixed precision: float16 on a GPU, bfloat16 on the CPU.
         auto_scale_lr: Scale the learning rate from the config's base batch size to the actual.
-        resume: A checkpoint to go on from, or 'auto' for the newest in the work folder.
+        resume: A checkpoint to resume from, or 'auto' for the newest in the work folder.
+        backends: Where scalars go beside the work folder: 'tensorboard', 'wandb'.
+        check: What to look at in annotations and images before the first step: 'quick', 'full' for
+            every image, or 'off'.
 
     Raises:
-        ValueError: ``auto_scale_lr`` is asked for and the config states no base batch size.
+        ValueError: ``auto_scale_lr`` is asked for and the config states no base batch size; the
+            data cannot be trained on; the neck expects other channels than the backbone gives; a
+            batch of one image meets BatchNorm.
+        ImportError: A backend is not installed.
+        RuntimeError: Another training runs in the work folder; a loss is not finite.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; the message says how to resume.
     """
     if amp:
         host_amp.enable(cfg.optim_wrapper)
@@ -33,12 +63,28 @@ def train(
                 f"in the config, and {cfg.filename} has none"
             )
         cfg.auto_scale_lr.enable = True
-    if resume is not None:
-        cfg.resume = True
-        cfg.load_from = None if resume == "auto" else resume
-    if not cfg.get("resume"):
-        redirect_load_from(cfg)
-    _runner(cfg).train()
+    for backend in backends:
+        if importlib.util.find_spec(backend) is None:
+            raise ImportError(f"--{backend} needs {backend}: pip install {backend}")
+        cfg.visualizer.setdefault("vis_backends", []).append({"type": BACKENDS[backend]})
+    require_channels(cfg.model)
+    if check != "off" and _is_first():
+        check_run_data(cfg, full=check == "full")
+    with _alone_in(cfg.work_dir):
+        _prepare_start(cfg, resume)
+        runner = build_runner(cfg)
+        if resume is not None and not cfg.resume:
+            runner.logger.info(f"no checkpoint in {cfg.work_dir}: the run starts at its beginning")
+        try:
+            with prints_in_log(), stops_at_signals(runner):
+                runner.train()
+        except ValueError as error:
+            if "Expected more than 1 value per channel" not in str(error):
+                raise
+            raise ValueError(
+                "BatchNorm cannot train on a batch of one image: set train_dataloader.batch_size "
+                "to 2 or more"
+            ) from error
 
 
 def test(
@@ -50,16 +96,24 @@ def test(
         cfg: A config from :func:`load_run_config`.
         checkpoint: Path or URL of the checkpoint.
         out: A ``.pkl`` file for the predictions.
-        show_dir: A folder for pictures with annotations and predictions side by side.
+        show_dir: A folder for images with annotations and predictions side by side.
 
     Returns:
         The metrics, by names such as ``coco/bbox_mAP``, which goes from 0 to 1.
 
     Raises:
-        ValueError: ``out`` does not end in .pkl or .pickle.
+        ValueError: ``out`` does not end in .pkl or .pickle; the checkpoint does not fit the model,
+            or has weights that are not finite.
+        OSError: The checkpoint is not there, or ``out`` cannot be written.
     """
-    if out is not None and not out.endswith((".pkl", ".pickle")):
-        raise ValueError(f"--out {out!r}: must end in .pkl or .pickle")
+    if out is not None:
+        if not out.endswith((".pkl", ".pickle")):
+            raise ValueError(f"--out {out!r}: must end in .pkl or .pickle")
+        with open(out, "ab"):  # before the evaluation, not after it
+            pass
+        if not os.path.getsize(out):
+            os.remove(out)
+    require_channels(cfg.model)
     cfg.load_from = checkpoint
     if show_dir is not None:
         # An absolute path: mmdet joins a relative one to the work folder and the time.
@@ -67,47 +121,65 @@ def test(
         cfg.default_hooks.visualization.merge(
             {"draw": True, "test_out_dir": os.path.abspath(show_dir)}
         )
-    runner = _runner(cfg)
+    runner = build_runner(cfg)
+    runner.register_hook(_FittingHook(checkpoint), priority="HIGHEST")
     if out is not None:
         from mmdet.evaluation import DumpDetResults
 
         runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=out))
-    return runner.test()
+    with prints_in_log():
+        return runner.test()
 
 
-def draw(
-    cfg: Config,
-    checkpoint: str,
-    inputs: str,
-    out_dir: str,
-    *,
-    score_threshold: float = 0.3,
-    device: str | None = None,
-) -> None:
-    """Detect on pictures and draw the boxes.
+class _FittingHook(Hook):
+    """Looks at a checkpoint before mmengine loads what fits of it."""
 
-    Args:
-        cfg: A config from :func:`load_run_config`.
-        checkpoint: Path or URL of the checkpoint.
-        inputs: A picture or a folder of pictures.
-        out_dir: Pictures go to its ``vis``, predictions as JSON to its ``preds``.
-        score_threshold: Boxes with lower scores are not drawn, 0 to 1.
-        device: Such as 'cpu' or 'cuda:0'; None takes what there is.
+    def __init__(self, name: str) -> None:
+        self.name = name
 
-    Raises:
-        FileNotFoundError: The picture or the folder is not there.
-    """
-    if not Path(inputs).exists():
-        raise FileNotFoundError(f"picture or folder {inputs!r} not found")
-    from mmdet.apis import DetInferencer
-
-    inferencer = DetInferencer(cfg, checkpoint, device=device)
-    inferencer(inputs, out_dir=out_dir, pred_score_thr=score_threshold, no_save_pred=False)
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        classes = getattr(runner.test_dataloader.dataset, "metainfo", {}).get("classes", ())
+        require_fitting(model, checkpoint, self.name, classes)
+        if unlike := differences(checkpoint, runner.cfg.model):
+            runner.logger.warning(
+                f"{self.name} was trained with another model than this config's: "
+                f"{'; '.join(unlike[:3])}{'; …' if len(unlike) > 3 else ''}"
+            )
 
 
-def _runner(cfg: Config) -> Runner:
-    if "runner_type" in cfg:
-        from mmengine.registry import RUNNERS
+def _prepare_start(cfg: Config, resume: str | None) -> None:
+    """Settle which weights a training begins with, and the seed of a run that is resumed."""
+    if resume is None:
+        if not cfg.get("resume"):
+            redirect_load_from(cfg)
+        return
+    checkpoint = find_latest_checkpoint(cfg.work_dir) if resume == "auto" else resume
+    cfg.resume = checkpoint is not None
+    cfg.load_from = checkpoint
+    randomness = cfg.get("randomness") or {}
+    if checkpoint is not None and randomness.get("seed") is None:
+        # Before the sampler is built, which shuffles by the seed.
+        meta = load_from_local(checkpoint, "cpu").get("meta", {})
+        cfg.randomness = {**randomness, "seed": meta.get("seed")}
 
-        return RUNNERS.build(cfg)
-    return Runner.from_cfg(cfg)
+
+def _is_first() -> bool:
+    """Whether this is the first process of a run, known before the processes know each other."""
+    return not any(int(os.environ.get(name) or 0) for name in ("RANK", "SLURM_PROCID"))
+
+
+@contextlib.contextmanager
+def _alone_in(work_dir: str) -> Iterator[None]:
+    """Keep a second training out of a work folder."""
+    if not _is_first():
+        yield  # the first process holds the lock for all of its run
+        return
+    Path(work_dir).mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(Path(work_dir, ".lock"), timeout=0):
+            yield
+    except Timeout:
+        raise RuntimeError(
+            f"another training runs in {work_dir!r}: wait for it, or choose another --work-dir"
+        ) from None

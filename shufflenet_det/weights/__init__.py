@@ -1,23 +1,35 @@
 """Published ShuffleNet checkpoints: opened safely, recognised, converted exactly, or refused."""
 
-from .configs import fit_data_preprocessor, redirect_load_from
-from .layouts import LAYOUTS, Layout, Pixels
-from .loading import convert_file, load_pretrained, needed_arguments, read_weights
-from .recognition import Weights
+from .files import open_checkpoint
+from .images import Images, compare_images
+from .loading import (
+    call,
+    convert_file,
+    fit_data_preprocessor,
+    load_pretrained,
+    needed_arguments,
+    read_weights,
+    redirect_load_from,
+    title,
+)
+from .recognition import Weights, recognise
 from .records import RECORDS, Record, find_record
 
 __all__ = [
-    "LAYOUTS",
     "RECORDS",
-    "Layout",
-    "Pixels",
+    "Images",
     "Record",
     "Weights",
+    "call",
+    "compare_images",
     "convert_file",
     "find_record",
     "fit_data_preprocessor",
     "load_pretrained",
     "needed_arguments",
+    "open_checkpoint",
     "read_weights",
+    "recognise",
     "redirect_load_from",
+    "title",
 ]

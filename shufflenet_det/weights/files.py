@@ -14,7 +14,7 @@ from typing import Any
 from urllib.error import URLError
 
 import torch
-from mmengine.dist import barrier, get_local_rank
+from filelock import FileLock
 from mmengine.runner import CheckpointLoader
 from torch import Tensor
 
@@ -32,6 +32,11 @@ _CONTAINERS: tuple[str, ...] = (
 # network it is.
 _STATEMENT = "network"
 _HEADER_BYTES = 8  # of a safetensors file: the length of its JSON header
+# What an archive may unpack to, as a multiple of its size: floating-point numbers hardly shrink.
+_MOST_UNPACKED = 20
+_MOST_TENSORS = 50_000
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+_INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool)
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,8 @@ def open_checkpoint(name: str) -> Checkpoint:
     if path.is_file():
         return _checkpoint(name, *_open(path))
     record = find_record(name)
+    if record is not None and record.unreadable:
+        raise ValueError(f"{name!r} cannot be loaded: {record.unreadable}")
     if record is not None and not record.can_be_fetched:
         raise FileNotFoundError(
             f"{name!r}: no program can fetch this; get {record.file} from {record.url} and give "
@@ -80,15 +87,15 @@ def open_checkpoint(name: str) -> Checkpoint:
         raise FileNotFoundError(f"checkpoint {name!r} not found")
     try:
         if url.startswith(("http://", "https://", "file://")):
-            return _checkpoint(name, *_open(_download(url)))
+            return _checkpoint(name, *_open(_download(url, record.digest if record else "")))
         return _checkpoint(name, CheckpointLoader.load_checkpoint(url, "cpu", logger="silent"))
     except KeyError as error:
         raise FileNotFoundError(f"checkpoint {name!r}: mmengine knows no such name") from error
     except (URLError, TimeoutError, ConnectionError, HTTPException) as error:
         raise ConnectionError(
             f"could not download {name!r} ({error}). Get the file where there is a "
-            "network and give its path: --cfg-options model.backbone.init_cfg.checkpoint=PATH "
-            "(tools/reproduce.py: --weights PATH); or train without pretrained weights: "
+            "network and give its path: --cfg-options model.backbone.init_cfg.checkpoint=PATH; or "
+            "train without pretrained weights: "
             "--cfg-options model.backbone.init_cfg=None model.backbone.norm_eval=False"
         ) from error
 
@@ -134,19 +141,37 @@ def _checkpoint(name: str, content: Any, stated: dict[str, Any] | None = None) -
     state = _find_state(content)
     if state is None:
         raise ValueError(f"{name!r} holds no tensors by name")
-    tensors = {key: value for key, value in state.items() if isinstance(value, Tensor)}
+    tensors = {k: v for k, v in state.items() if isinstance(k, str) and isinstance(v, Tensor)}
+    if len(tensors) > _MOST_TENSORS:
+        raise ValueError(f"{name!r} holds {len(tensors)} tensors, which no network here has")
+    for key, tensor in tensors.items():
+        problem = _problem(tensor)
+        if problem:
+            raise ValueError(f"{name!r}: {key[:200]} {problem}; nothing was loaded")
     if stated is not None:
         return Checkpoint(name, tensors, {"": stated})
-    of_modules = getattr(state, "_metadata", {})
-    return Checkpoint(
-        name,
-        tensors,
-        {
-            f"{module}." if module else "": dict(metadata[_STATEMENT])
-            for module, metadata in of_modules.items()
-            if isinstance(metadata, Mapping) and isinstance(metadata.get(_STATEMENT), Mapping)
-        },
-    )
+    of_modules = getattr(state, "_metadata", None)
+    statements = {}
+    for module, metadata in (of_modules if isinstance(of_modules, Mapping) else {}).items():
+        statement = metadata.get(_STATEMENT) if isinstance(metadata, Mapping) else None
+        if isinstance(module, str) and isinstance(statement, Mapping):
+            statements[f"{module}." if module else ""] = dict(statement)
+    return Checkpoint(name, tensors, statements)
+
+
+def _problem(tensor: Tensor) -> str:
+    """Why a tensor is no plain weights; empty: it is. Nothing large is made of a small file."""
+    if tensor.is_quantized or (tensor.ndim == 4 and tensor.dtype in _INTEGERS):
+        return "is quantised, and these networks compute in floating point"
+    if tensor.layout != torch.strided or tensor.device.type != "cpu":
+        return "is sparse or without data"
+    if tensor.dtype not in _FLOATS + _INTEGERS:
+        return f"is of {tensor.dtype}"
+    if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        return f"of shape {tuple(tensor.shape)} has fewer numbers than that"
+    if tensor.is_floating_point() and not tensor.isfinite().all():
+        return "is not finite (NaN or infinite): the file is damaged"
+    return ""
 
 
 def _find_state(content: Any, depth: int = 3) -> Mapping[str, Any] | None:
@@ -160,7 +185,7 @@ def _find_state(content: Any, depth: int = 3) -> Mapping[str, Any] | None:
     return content if by_name else None
 
 
-def _open(path: Path) -> tuple[Any, dict[str, Any] | None]:
+def _open(path: Path, *, wrapped: bool = False) -> tuple[Any, dict[str, Any] | None]:
     """What a file holds, and what a safetensors file states."""
     if path.suffix in _NOT_PYTORCH:
         raise ValueError(f"{str(path)!r} was not opened: {_NOT_PYTORCH[path.suffix]}")
@@ -169,14 +194,15 @@ def _open(path: Path) -> tuple[Any, dict[str, Any] | None]:
     try:
         member = _only_member(path) if zipfile.is_zipfile(path) else None
         if member is None:
-            _check_digest(path)
             if _is_safetensors(path):
                 return _open_safetensors(path)
             with torch.serialization.safe_globals(INERT):
                 return load_from_local(str(path), map_location="cpu"), None
+        if wrapped:
+            raise ValueError(f"{str(path)!r} was not opened: it is a zip file in a zip file")
         with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(path) as archive:
             try:
-                return _open(Path(archive.extract(member, folder)))
+                return _open(Path(archive.extract(member, folder)), wrapped=True)
             except ValueError as error:
                 raise ValueError(f"in {str(path)!r}: {error}") from error
     except Exception as error:  # broken files break the readers in every way there is
@@ -203,6 +229,12 @@ def _only_member(path: Path) -> str | None:
     """The one file that a zip file wraps; None if it is PyTorch's own format."""
     with zipfile.ZipFile(path) as archive:
         names = [name for name in archive.namelist() if not name.endswith("/")]
+        unpacked = sum(member.file_size for member in archive.infolist())
+    if unpacked > _MOST_UNPACKED * max(path.stat().st_size, 1_000_000):
+        raise ValueError(
+            f"{str(path)!r} was not opened: its {path.stat().st_size} bytes would unpack to "
+            f"{unpacked}, which no weights do"
+        )
     names = [name for name in names if not name.startswith("__MACOSX/")]
     if any(name == "data.pkl" or name.endswith("/data.pkl") for name in names):
         return None
@@ -221,9 +253,12 @@ def _is_safetensors(path: Path) -> bool:
 
 def _open_safetensors(path: Path) -> tuple[Any, dict[str, Any] | None]:
     with _safetensors("reading", path).safe_open(str(path), framework="pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}
-        statement = (file.metadata() or {}).get(_STATEMENT)
-    return tensors, statement and dict(json.loads(statement))
+        names = list(file.keys())
+        if len(names) > _MOST_TENSORS:
+            raise ValueError(f"{str(path)!r} was not opened: it lists {len(names)} tensors")
+        tensors = {name: file.get_tensor(name) for name in names}
+        statement = json.loads((file.metadata() or {}).get(_STATEMENT, "{}"))
+    return tensors, statement if isinstance(statement, dict) else {}
 
 
 def _safetensors(doing: str, path: Path) -> Any:
@@ -237,27 +272,35 @@ def _safetensors(doing: str, path: Path) -> Any:
     return safetensors
 
 
-def _check_digest(path: Path) -> None:
-    """Compare a published file's content with the digest that its name carries."""
-    record = find_record(path.name)
-    if record is None or not record.digest:
-        return
-    algorithm, _, published = record.digest.partition(":")
-    actual = hashlib.new(algorithm, path.read_bytes()).hexdigest()
-    if not actual.startswith(published):
-        raise ValueError(
-            f"{str(path)!r} was not opened: it is called as the published {record.name}, whose "
-            f"{algorithm} begins with {published}, and its own with {actual[: len(published)]}; "
-            "it is truncated or another file: fetch it again or give it another name"
-        )
+def _matches(path: Path, digest: str) -> bool:
+    """Whether a file's digest begins with the published one."""
+    algorithm, _, published = digest.partition(":")
+    return hashlib.new(algorithm, path.read_bytes()).hexdigest().startswith(published)
 
 
-def _download(url: str) -> Path:
-    """Fetch a file into torch's cache, in one process of a machine; whole or not at all."""
+def _download(url: str, digest: str) -> Path:
+    """Fetch a file into torch's cache, whole or not at all.
+
+    One process of a machine downloads, the others wait for it. A published file that is in the
+    cache already, by torchvision's or mmengine's doing, is taken.
+    """
     folder = Path(torch.hub.get_dir()) / "checkpoints"
-    path = folder / url.rstrip("/").rsplit("/", 1)[-1]
-    if get_local_rank() == 0 and not path.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(url, str(path), progress=False)
-    barrier()
+    name = url.rstrip("/").rsplit("/", 1)[-1]
+    shared = folder / name
+    # Of a zip file, the published digest is that of the file inside.
+    checked = digest if not name.endswith(".zip") else ""
+    if checked and shared.is_file() and _matches(shared, checked):
+        return shared
+    key = hashlib.sha256(url.encode()).hexdigest()[:16]  # other URLs end in the same name
+    path = folder / f"{key}-{name}"
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / f".{key}.lock"):
+        if not path.is_file():
+            torch.hub.download_url_to_file(url, str(path), progress=False)
+            if checked and not _matches(path, checked):
+                path.unlink()
+                raise ValueError(
+                    f"what {url} gave was not kept: its {checked.partition(':')[0]} does not begin "
+                    f"with the published {checked.partition(':')[2]}"
+                )
     return path

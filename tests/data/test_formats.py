@@ -8,7 +8,8 @@ import pytest
 import supervision as sv
 from globox import AnnotationSet
 
-from shufflenet_det.data.commands import prepare
+from shufflenet_det.cli import run_tool
+from shufflenet_det.data.commands import write
 from shufflenet_det.data.formats import read_source
 
 CLASSES = ["cat", "dog", "umbrella"]
@@ -130,7 +131,8 @@ def test_a_format_is_recognised_and_read_box_for_box(folder, form):
 def test_the_folder_that_import_writes_is_whole_and_the_source_untouched(folder, form, tmp_path):
     WRITERS[form](folder)
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    prepare(folder, tmp_path / "out", fractions={"train": 0.7, "val": 0.3})
+    words = ["import", str(folder), str(tmp_path / "out"), "--split", "train=0.7", "val=0.3"]
+    assert run_tool("data", words) == 0
     after = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     assert before == after
     total = 0
@@ -213,5 +215,5 @@ def test_nothing_is_left_where_an_import_fails(folder, tmp_path, monkeypatch):
     monkeypatch.setattr("shutil.copy2", lambda *_: (_ for _ in ()).throw(OSError(28, "disk full")))
     monkeypatch.setattr("os.link", lambda *_: (_ for _ in ()).throw(OSError(18, "other disk")))
     with pytest.raises(OSError, match="disk full"):
-        prepare(folder, tmp_path / "out")
+        write(read_source(folder), folder, tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["source"]

@@ -4,10 +4,14 @@ import copy
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from mmdet.registry import MODELS
+from mmdet.testing import demo_mm_inputs
 from mmengine.config import Config
+from mmengine.logging import MessageHub
+from mmengine.structures import InstanceData
 from torch import nn
 from torch.nn import functional as F
 
@@ -273,3 +277,231 @@ def test_estimated_statistics_leave_evaluation_and_fit_training():
         trained = torch.cat([x.flatten() for x in detector.train()(batch, mode="tensor")[0]])
     torch.testing.assert_close(trained, evaluated, rtol=1e-3, atol=1e-3)
     assert estimate_statistics(detector, images) == 0  # they are real now
+
+
+# ---- losses and assignment ------------------------------------------------------------------
+
+
+def predictions(head, seed, images=2, side=64):
+    """Random maps of a head's shapes, as its forward gives them."""
+    generator = torch.Generator().manual_seed(seed)
+    sizes = [-(-side // stride[0]) for stride in head.prior_generator.strides]
+    return tuple(
+        [torch.randn(images, channels, size, size, generator=generator) for size in sizes]
+        for channels in (head.num_classes, 4 * (head.reg_max + 1))
+    )
+
+
+def annotations():
+    boxes = [[[3, 4, 40, 50], [10, 12, 30, 33]], [[20, 5, 61, 35]]]
+    labels = [[2, 0], [1]]
+    return [
+        InstanceData(bboxes=torch.tensor(b).float(), labels=torch.tensor(c))
+        for b, c in zip(boxes, labels, strict=True)
+    ]
+
+
+def decoded(scores, bins, reg_max=7):
+    """Points (P, 2), strides (P,), logits (N, P, C), bins (N, P, 4, 8), boxes (N, P, 4)."""
+    points, strides = [], []
+    for level, stride in zip(scores, (8, 16, 32, 64), strict=True):
+        for i in range(level.shape[2]):
+            for j in range(level.shape[3]):
+                points.append([j * stride, i * stride])
+                strides.append(stride)
+    points, strides = torch.tensor(points).float(), torch.tensor(strides).float()
+    logits, flat = (
+        torch.cat([x.permute(0, 2, 3, 1).flatten(1, 2) for x in maps], dim=1)
+        for maps in (scores, bins)
+    )
+    flat = flat.unflatten(2, (4, reg_max + 1))
+    distances = (flat.softmax(-1) * torch.arange(reg_max + 1)).sum(-1) * strides[:, None]
+    boxes = torch.cat((points - distances[..., :2], points + distances[..., 2:]), dim=2)
+    return points, strides, logits, flat, boxes
+
+
+def overlaps(a, b):
+    """IoU and GIoU of every pair of (n, 4) and (m, 4), by torchvision."""
+    from torchvision.ops import box_iou, generalized_box_iou
+
+    return box_iou(a, b), generalized_box_iou(a, b)
+
+
+def assigned(points, logits, boxes, gt):
+    """DSLA, written out: of each point the annotated box or -1, and the IoU with it."""
+    iou, _ = overlaps(boxes, gt.bboxes)
+    x, y = points[:, :1], points[:, 1:]
+    left, top, right, bottom = gt.bboxes.T
+    inside = ((x > left) & (x < right) & (y > top) & (y < bottom)).any(1)
+    cost = torch.full_like(iou, float("inf"))
+    for p in inside.nonzero().flatten().tolist():
+        for g in range(len(gt)):
+            wanted = torch.zeros(logits.shape[1])
+            wanted[gt.labels[g]] = iou[p, g]
+            bce = F.binary_cross_entropy_with_logits(logits[p], wanted, reduction="none")
+            classes = (bce * (wanted - logits[p].sigmoid()).abs() ** 2).sum()
+            cost[p, g] = classes - 3 * (iou[p, g] + 1e-7).log()
+    claims = torch.zeros_like(iou, dtype=torch.bool)
+    for g in range(len(gt)):
+        k = max(1, int(iou[inside, g].topk(min(13, int(inside.sum()))).values.sum()))
+        claims[cost[:, g].topk(k, largest=False).indices, g] = True
+    cheapest = torch.where(claims, cost, float("inf")).argmin(1)
+    # One that is claimed twice goes to the cheaper of all boxes.
+    cheapest = torch.where(claims.sum(1) > 1, cost.argmin(1), cheapest)
+    chosen = torch.where(claims.any(1), cheapest, -1)
+    return chosen, iou.gather(1, cheapest[:, None])[:, 0]
+
+
+def written_out(scores, bins, gts, assigning):
+    """The losses of a head by the formulas, with the assignment by another's predictions."""
+    points, strides, logits, flat, boxes = decoded(scores, bins)
+    _, _, their_logits, _, their_boxes = decoded(*assigning)
+    qfl, giou, dfl, weights, positives = 0.0, 0.0, 0.0, 0.0, 0
+    for n, gt in enumerate(gts):
+        chosen, quality = assigned(points, their_logits[n], their_boxes[n], gt)
+        sigma = logits[n].sigmoid()
+        bce0 = F.binary_cross_entropy_with_logits(
+            logits[n], torch.zeros_like(sigma), reduction="none"
+        )
+        losses = bce0 * sigma**2
+        for p in (chosen >= 0).nonzero().flatten().tolist():
+            g, positives = chosen[p], positives + 1
+            label, q = gt.labels[g], quality[p]
+            losses[p, label] = F.binary_cross_entropy_with_logits(logits[n, p, label], q) * (
+                (q - sigma[p, label]) ** 2
+            )
+            weight = sigma[p].max()
+            weights += weight
+            giou += 2 * weight * (1 - overlaps(boxes[n, p : p + 1], gt.bboxes[g][None])[1][0, 0])
+            x, y = points[p]
+            left, top, right, bottom = gt.bboxes[g]
+            target = torch.stack((x - left, y - top, right - x, bottom - y)) / strides[p]
+            for side, t in enumerate(target.clamp(0, 6.9)):
+                log = flat[n, p, side].log_softmax(0)
+                low = int(t)
+                dfl -= 0.25 * weight * (log[low] * (low + 1 - t) + log[low + 1] * (t - low)) / 4
+        qfl += losses.sum()
+    weights = max(weights, torch.tensor(1.0))
+    losses = qfl / max(positives, 1), giou / weights, dfl / weights
+    return dict(zip(("loss_cls", "loss_bbox", "loss_dfl"), losses, strict=True))
+
+
+def test_losses_are_the_formulas_for_both_heads():
+    head = build(config(PLUS)).bbox_head
+    own, aux, gts = predictions(head, 0), predictions(head, 1), annotations()
+    losses = head.loss_by_feat(*own, gts, [{}] * 2, aux=aux)
+    expected = written_out(*own, gts, aux)
+    expected |= {f"aux_{name}": loss for name, loss in written_out(*aux, gts, aux).items()}
+    assert losses.keys() == expected.keys()
+    for name, loss in expected.items():
+        torch.testing.assert_close(losses[name], loss, rtol=1e-4, atol=1e-5, msg=name)
+    alone = head.loss_by_feat(*own, gts, [{}] * 2)
+    for name, loss in written_out(*own, gts, own).items():
+        torch.testing.assert_close(alone[name], loss, rtol=1e-4, atol=1e-5, msg=name)
+
+
+@pytest.mark.parametrize("name", [PLUS, M])
+def test_images_without_boxes_have_losses_and_gradients(name):
+    detector = build(config(name, aux_head={})).train()
+    data = demo_mm_inputs(2, [(3, 64, 64)] * 2, [0, 0], 80)
+    data = detector.data_preprocessor(data, True)
+    loss, _ = detector.parse_losses(detector(**data, mode="loss"))
+    loss.backward()
+    assert loss.isfinite()
+    assert all(p.grad is not None for p in detector.parameters())
+
+
+@pytest.mark.parametrize("epoch", [9, 10])
+def test_the_auxiliary_parts_leave_the_backbone_alone_from_epoch_ten_on(epoch):
+    detector = build(config(PLUS, aux_head={"stacked_convs": 1})).train()
+    MessageHub.get_current_instance().update_info("epoch", epoch)
+    data = demo_mm_inputs(2, [(3, 64, 64)] * 2, [2, 1], 80)
+    losses = detector(**detector.data_preprocessor(data, True), mode="loss")
+    MessageHub.get_current_instance().update_info("epoch", 0)
+    sum(loss for name, loss in losses.items() if name.startswith("aux")).backward()
+    for part in (detector.aux_neck, detector.aux_head):
+        assert all(p.grad is not None for p in part.parameters())
+    for part in (detector.backbone, detector.neck):
+        assert all((p.grad is None) == (epoch >= 10) for p in part.parameters())
+
+
+def test_gradient_checkpointing_changes_nothing():
+    gradients = []
+    for with_cp in (False, True):
+        cfg = config(PLUS)
+        cfg.backbone.with_cp = with_cp
+        detector = build(cfg).train()
+        data = demo_mm_inputs(2, [(3, 64, 64)] * 2, [2, 1], 80)
+        losses = detector(**detector.data_preprocessor(data, True), mode="loss")
+        detector.parse_losses(losses)[0].backward()
+        gradients.append([p.grad for p in detector.parameters()])
+    torch.testing.assert_close(*gradients)
+
+
+def test_the_inference_path_has_no_python_that_depends_on_data():
+    detector = build(config(PLUS)).eval()
+    images = torch.randn(1, 3, 96, 64)
+    traced = torch.export.export(detector, (images,), {"mode": "tensor"}).module()
+    torch.testing.assert_close(traced(images, mode="tensor"), detector(images, mode="tensor"))
+
+
+def test_it_learns_sixteen_images_by_heart():
+    """Coloured squares on grey: after a few steps every one is found, with its class."""
+    cfg = config(PLUS)
+    cfg.backbone.widen_factor = 0.5
+    cfg.neck.update(in_channels=(48, 96, 192), out_channels=32)
+    cfg.bbox_head.update(num_classes=2, in_channels=32)
+    detector = build(cfg).train()
+    rng = np.random.default_rng(0)
+    images, samples = [], demo_mm_inputs(16, [(3, 64, 64)] * 16, [1] * 16, 2)["data_samples"]
+    for sample in samples:
+        x, y, side = rng.integers(4, 28), rng.integers(4, 28), rng.integers(20, 32)
+        label = int(rng.integers(2))
+        image = torch.full((3, 64, 64), 120.0)
+        image[2 * label, y : y + side, x : x + side] = 255
+        images.append(image)
+        sample.gt_instances.bboxes = torch.tensor([[x, y, x + side, y + side]]).float()
+        sample.gt_instances.labels = torch.tensor([label])
+    optimizer = torch.optim.AdamW(detector.parameters(), lr=4e-3)
+    curve = []
+    for _ in range(45):
+        data = detector.data_preprocessor({"inputs": images, "data_samples": samples}, True)
+        loss, _ = detector.parse_losses(detector(**data, mode="loss"))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        curve.append(loss.item())
+    assert curve[-1] < max(curve) / 2
+    for module in detector.modules():  # statistics of the last steps are not those of the weights
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = None
+            module.reset_running_stats()
+    data = detector.data_preprocessor({"inputs": images, "data_samples": samples}, False)
+    with torch.no_grad():
+        detector(**data, mode="tensor")
+        found = detector.eval().predict(data["inputs"], data["data_samples"], rescale=False)
+    for result in found:
+        best = result.pred_instances[:1]  # by score
+        assert best.labels == result.gt_instances.labels
+        iou, _ = overlaps(best.bboxes, result.gt_instances.bboxes)
+        assert iou > 0.5
+
+
+@needs_weights
+@pytest.mark.parametrize(
+    ("name", "file", "figures"),
+    [(PLUS, "nanodet-plus-m_416_folded", (35.7, 49.8)), (M, "nanodet-m_416_bn", (27.6, 41.5))],
+)
+def test_real_weights_reach_what_the_ncnn_runtime_reaches(name, file, figures, tmp_path):
+    """AP on 100 photographs of COCO, by ncnn and NanoDet's own post-processing."""
+    from shufflenet_det.training.configs import load_run_config
+    from shufflenet_det.training.runs import test
+
+    data = WEIGHTS.parent / "data" / "coco_mini"
+    options = {"data_root": str(data), "test_dataloader.num_workers": 0}
+    options["test_dataloader.persistent_workers"] = False
+    path = str(ROOT / f"configs/nanodet/{name}.py")
+    cfg = load_run_config(path, cfg_options=options, work_dir=str(tmp_path), splits=("test",))
+    metrics = test(cfg, str(WEIGHTS / f"{file}.safetensors"))
+    found = [100 * metrics[f"coco/bbox_{key}"] for key in ("mAP", "mAP_50")]
+    assert found == pytest.approx(figures, abs=0.3)

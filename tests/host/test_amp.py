@@ -1,5 +1,7 @@
 """``--amp`` trains on the device that is there."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from mmengine.config import ConfigDict
@@ -56,3 +58,14 @@ def test_a_gpu_gets_mmengines_wrapper_with_loss_scaling(monkeypatch):
 def test_nothing_else_is_changed(monkeypatch, gpu):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
     assert enabled().optimizer == {"type": "SGD", "lr": 0.1}
+
+
+def test_the_forward_pass_runs_under_autocast_of_the_device_in_use(monkeypatch):
+    asked = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(amp, "get_device", lambda: "mps")
+    monkeypatch.setattr(torch, "autocast", lambda *args: asked.append(args) or nullcontext())
+    optimizer = torch.optim.SGD(Recording().parameters(), lr=0.1)
+    with amp.Bfloat16OptimWrapper(optimizer=optimizer).optim_context(Recording()):
+        pass
+    assert asked == [("mps", torch.bfloat16)]

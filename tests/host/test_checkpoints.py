@@ -1,5 +1,6 @@
 """What mmengine writes opens under the safe loader; what would run code does not."""
 
+import argparse
 import functools
 import http.server
 import os
@@ -13,9 +14,8 @@ import pytest
 import torch
 from mmengine.config import ConfigDict
 from mmengine.logging import HistoryBuffer
-from mmengine.model import BaseModel
 from mmengine.registry import PARAM_SCHEDULERS
-from mmengine.runner import CheckpointLoader, Runner
+from mmengine.runner import CheckpointLoader
 from torch import nn
 
 from shufflenet_det.host.checkpoints import load_from_local
@@ -23,39 +23,8 @@ from shufflenet_det.host.checkpoints import load_from_local
 WAYS = {"load_from_local": load_from_local, "mmengine": CheckpointLoader.load_checkpoint}
 
 
-class Tiny(BaseModel):
-    def __init__(self):
-        super().__init__()
-        self.layer = nn.Linear(2, 1)
-
-    def forward(self, inputs, mode="tensor"):
-        out = self.layer(inputs)
-        return {"loss": out.square().mean()} if mode == "loss" else out
-
-
-def tiny_run(work_dir, epochs, **kwargs):
-    """A real run of two iterations an epoch."""
-    options = {
-        "train_dataloader": {
-            "batch_size": 1,
-            "dataset": [{"inputs": torch.ones(2) * i} for i in (1, 2)],
-            "sampler": {"type": "DefaultSampler", "shuffle": True},
-            "collate_fn": {"type": "default_collate"},
-        },
-        "train_cfg": {"by_epoch": True, "max_epochs": epochs},
-        "optim_wrapper": {"optimizer": {"type": "AdamW", "lr": 0.1}},
-        "param_scheduler": {"type": "LinearLR", "by_epoch": False, "end": 4},
-        "default_hooks": {"checkpoint": {"type": "CheckpointHook", "interval": 1}},
-        "experiment_name": f"tiny-{Path(work_dir).name}-{epochs}",
-        "log_level": "ERROR",
-    }
-    runner = Runner(Tiny(), str(work_dir), **options | kwargs)
-    runner.train()
-    return runner
-
-
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+def trained(tmp_path_factory, tiny_run):
     work_dir = tmp_path_factory.mktemp("tiny")
     tiny_run(work_dir, epochs=1)
     return work_dir / "epoch_1.pth"
@@ -71,7 +40,13 @@ def test_a_runs_checkpoint_opens(trained, way):
     assert losses.statistics("max") == losses.data[0].max()
 
 
-def test_a_run_goes_on(trained):
+@pytest.mark.parametrize("order", ["torch, mmengine", "mmengine, torch"])
+def test_a_program_that_loads_with_torch_alone_opens_it_too(trained, python, order):
+    code = f"import shufflenet_det, {order}; print(torch.load({str(trained)!r})['meta']['iter'])"
+    assert python("-c", code).stdout == "2\n"
+
+
+def test_a_run_goes_on(trained, tiny_run):
     runner = tiny_run(trained.parent, epochs=2, resume=True)
     assert (runner.epoch, runner.iter) == (2, 4)
     steps = runner.optim_wrapper.optimizer.state_dict()["state"][0]["step"]
@@ -79,7 +54,7 @@ def test_a_run_goes_on(trained):
     assert load_from_local(str(trained.parent / "epoch_2.pth"))["meta"]["epoch"] == 2
 
 
-def test_a_resume_runs_no_config_of_the_checkpoint(trained, tmp_path):
+def test_a_resume_runs_no_config_of_the_checkpoint(trained, tmp_path, tiny_run):
     content = torch.load(trained)
     marker = tmp_path / "ran"
     content["meta"]["config"] = f"open({str(marker)!r}, 'w')"  # what mmengine's Runner would run
@@ -126,7 +101,7 @@ def schedules():
 
 
 @pytest.mark.parametrize(("name", "schedule"), list(schedules()))
-def test_a_run_is_resumed_with_every_schedule(tmp_path, name, schedule):
+def test_a_run_is_resumed_with_every_schedule(tiny_run, tmp_path, name, schedule):
     optimizer = {"type": "SGD", "lr": 0.01, "momentum": 0.9}
     options = {"optim_wrapper": {"optimizer": optimizer}, "param_scheduler": schedule}
     first = tiny_run(tmp_path, 1, **options)
@@ -162,7 +137,7 @@ def test_what_every_optimizer_writes_opens(tmp_path, name):
     optimizer.load_state_dict(load_from_local(str(tmp_path / "a.pth")))
 
 
-def test_a_run_is_resumed_with_hooks_that_keep_a_state_and_metainfo_with_dicts(tmp_path):
+def test_a_run_is_resumed_with_hooks_that_keep_a_state_and_metainfo_with_dicts(tmp_path, tiny_run):
     class Data(list):
         metainfo = ConfigDict(classes=("a",), groups={"a": [0, {"b": 1}]}, colours=np.zeros((0, 3)))
 
@@ -245,7 +220,7 @@ EVIL = {
     "getattr of another name": Call(getattr, HistoryBuffer, "__init__"),
     "getattr of a tensor": Call(getattr, torch.ones(1), "data_ptr"),
     "partial": Call(functools.partial, os.system, f"touch {MARKER}"),
-    "a class of ours": Tiny,
+    "a class of a program": argparse.ArgumentParser,
     "a list that holds itself often": Call(getattr, NESTED, "x"),
     # Under numpy's own functions this one ends in a segmentation fault.
     "objects": array((1, (1000,), Call(np.dtype, "O"), False, [1])),

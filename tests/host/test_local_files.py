@@ -64,3 +64,44 @@ def test_a_checkpoint_replaces_another(tmp_path):
     for number in (1, 2):
         save_checkpoint({"a": number}, path)
         assert torch.load(path) == {"a": number}
+
+
+def test_a_link_is_followed_and_stays(tmp_path):
+    real, link = tmp_path / "folder" / "real.bin", tmp_path / "link.bin"
+    real.parent.mkdir()
+    real.write_bytes(b"old")
+    link.symlink_to(real)
+    fileio.put(b"new", str(link))
+    assert link.is_symlink()
+    assert real.read_bytes() == b"new"
+    real.unlink()
+    fileio.put(b"newer", str(link))  # one that points to nothing
+    assert real.read_bytes() == b"newer"
+
+
+def test_an_existing_file_keeps_its_permissions_and_a_new_one_gets_the_usual(tmp_path):
+    old, new, usual = tmp_path / "old.bin", tmp_path / "new.bin", tmp_path / "usual.bin"
+    old.touch()
+    old.chmod(0o640)
+    usual.touch()
+    for path in (old, new):
+        fileio.put(b"a", str(path))
+    assert old.stat().st_mode & 0o777 == 0o640
+    assert new.stat().st_mode == usual.stat().st_mode
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
+def test_what_is_no_regular_file_is_written_directly(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    fileio.put(b"through", str(pipe))
+    assert os.read(reader, 100) == b"through"
+    os.close(reader)
+    assert pipe.is_fifo()
+
+
+def test_the_longest_name(tmp_path):
+    path = tmp_path / ("a" * 250 + ".pth")
+    fileio.put(b"a", str(path))
+    assert path.read_bytes() == b"a"

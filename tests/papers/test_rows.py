@@ -228,7 +228,7 @@ def test_weights_are_of_the_rows_network_and_pixels_follow_them(row, demo_data):
         assert backbone.type == f"shufflenet_det.{record.network}"
         arguments = {"layout": "torchvision", "shuffle": "paper", **backbone}
         assert {k: arguments[k] for k in record.arguments} == dict(record.arguments)
-        expected = record.pixels.data_preprocessor()
+        expected = record.images.data_preprocessor()
     assert {name: pixels[name] for name in expected} == expected
 
 
@@ -353,7 +353,7 @@ def test_biases_of_v1_learn_at_twice_the_rate():
 
 @pytest.mark.parametrize("row", TRAINED)
 def test_the_demo_leaves_the_rows_network_and_trains_all_of_it(row, demo_data, monkeypatch):
-    monkeypatch.setattr("shufflenet_det.training.configs.make_demo_dataset", lambda root: demo_data)
+    monkeypatch.setattr("shufflenet_det.training.demo.make_demo_dataset", lambda root: demo_data)
     options = parse_options(list(DEMO_OPTIONS))
     cfg = load_run_config(str(path_of(row)), cfg_options=options, demo=True, work_dir="none")
     assert cfg.val_evaluator.ann_file is None and cfg.train_cfg.max_epochs == 1

@@ -14,30 +14,20 @@ from shufflenet_det import MobileNetV1, ShuffleNetV1, ShuffleNetV2, Xception
 from shufflenet_det.pretraining import ImageClassifier, load_pretrain_config
 from shufflenet_det.weights import load_pretrained, read_weights
 
-TORCHVISIONS = {0.5: "x0_5", 1.0: "x1_0", 1.5: "x1_5", 2.0: "x2_0"}
+TORCHVISIONS = {0.5: "x0_5", 2.0: "x2_0"}
 BGR = {"mean": [1.0, 2.0, 3.0], "std": [4.0, 5.0, 6.0], "bgr_to_rgb": False}
 VARIANTS = [
-    *(
-        pytest.param(
-            ShuffleNetV1, {"widen_factor": 0.25, "shuffle": shuffle}, 3, id=f"v1-{shuffle}"
-        )
-        for shuffle in ("paper", "inverse", "none")
+    pytest.param(ShuffleNetV1, {"widen_factor": 0.25, "shuffle": "inverse"}, 3, id="v1"),
+    pytest.param(
+        ShuffleNetV1, {"groups": 8, "widen_factor": 0.5, "se_reduction": 4}, 3, id="v1-se"
     ),
-    pytest.param(ShuffleNetV1, {"groups": 8, "widen_factor": 0.5}, 3, id="v1-g8"),
-    pytest.param(ShuffleNetV1, {"widen_factor": 0.5, "se_reduction": 4}, 3, id="v1-se"),
-    *(
-        pytest.param(
-            ShuffleNetV2, {"widen_factor": 0.5, "layout": layout, **more}, 4, id=f"{name}-{layout}"
-        )
-        for layout in ("torchvision", "paper")
-        for name, more in {
-            "v2": {},
-            "v2star": {"extra_depthwise": True},
-            "v2-se": {"se_reduction": 2},
-            "v2-residual": {"residual": True},
-        }.items()
+    pytest.param(ShuffleNetV2, {"widen_factor": 0.5, "layout": "torchvision"}, 4, id="v2"),
+    pytest.param(
+        ShuffleNetV2,
+        {"widen_factor": 0.5, "layout": "paper", "extra_depthwise": True},
+        4,
+        id="v2star-paper",
     ),
-    pytest.param(ShuffleNetV2, {"widen_factor": 1.0, "layout": "paper"}, 4, id="v2-1x-paper"),
     pytest.param(MobileNetV1, {"widen_factor": 0.25}, 3, id="mobilenet"),
     pytest.param(Xception, {"widen_factor": 0.5}, 3, id="xception"),
 ]
@@ -159,7 +149,7 @@ def test_a_checkpoint_tells_its_whole_network(network, arguments, last, tmp_path
     again = MODELS.build(cfg.model).eval()
     again.backbone.init_weights()
     again.head.fc.load_state_dict(read_weights(path).classifier)
-    assert again.pixels == model.pixels
+    assert again.images == model.images
     x = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         assert torch.equal(again(x), model(x))
@@ -170,6 +160,6 @@ def test_a_checkpoint_tells_its_images_and_its_classifier(wrap, tmp_path):
     model = randomise(small(data_preprocessor=BGR))
     torch.save(wrap(model).state_dict(), tmp_path / "weights.pth")
     weights = read_weights(str(tmp_path / "weights.pth"))
-    assert weights.pixels.data_preprocessor() == BGR
+    assert weights.images.data_preprocessor() == BGR
     assert weights.classifier.keys() == {"weight", "bias"}
     assert torch.equal(weights.classifier["weight"], model.head.fc.weight)

@@ -152,7 +152,7 @@ def test_own_names_that_state_nothing_are_the_backbone_s_own(backbone, tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("layout", "width", "warned"), [("paper", 0.5, 1), ("paper", 1.0, 0), ("torchvision", 0.5, 0)]
+    ("layout", "width", "warned"), [("paper", 0.5, 1), ("paper", 1.0, 1), ("torchvision", 0.5, 0)]
 )
 def test_names_that_torchvision_has_too_are_warned_of(layout, width, warned, tmp_path, warnings):
     backbone = ShuffleNetV2(width, layout, out_indices=(1,))
@@ -247,7 +247,7 @@ def test_safetensors(state, tmp_path):
 def test_a_converted_safetensors_file_states_its_network(tmp_path):
     source, target = tmp_path / "weights.pth", tmp_path / "weights.safetensors"
     backbone = ShuffleNetV1(3, 0.5, "inverse")
-    save_tensors(backbone.state_dict(), source, {"shuffle": "inverse"})
+    torch.save(backbone.state_dict(), source)
     convert_file(str(source), target)
     assert read_weights(str(target)).computes["shuffle"] == "inverse"
     load_pretrained(backbone, str(target))
@@ -262,3 +262,58 @@ def test_without_safetensors_one_sentence_says_what_to_do(direction, tmp_path, m
             save_tensors({"a": torch.ones(1)}, path, {})
         path.write_bytes(safetensors_bytes({"a": torch.ones(1)}))
         open_checkpoint(str(path))
+
+
+class Cyclic:
+    """Its text would be endless."""
+
+    def __reduce__(self):
+        nested: list = []
+        for _ in range(40):
+            nested = [nested, nested]
+        return getattr, (nested, "x")
+
+
+HOSTILE = {
+    "stride 0": lambda s: {"conv1.0.weight": torch.ones(1).expand(100_000, 100_000)},
+    "no names": lambda s: {1: torch.ones(3), 2: torch.ones(3)},
+    "odd names": lambda s: {1: torch.ones(3), "conv1.0.weight": torch.ones(24, 3, 3, 3)},
+    "sparse": lambda s: s | {"conv1.0.weight": torch.ones(2, 2).to_sparse()},
+    "meta": lambda s: s | {"conv1.0.weight": torch.ones(2, 2, device="meta")},
+    "float8": lambda s: s | {"conv1.0.weight": torch.ones(2).to(torch.float8_e5m2)},
+    "endless text": lambda s: {"state_dict": s, "meta": Cyclic()},
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_a_hostile_file_is_refused_in_a_sentence(case, state, tmp_path):
+    path = tmp_path / "weights.pth"
+    torch.save(HOSTILE[case](state), path)
+    with pytest.raises(ValueError, match=r"weights\.pth") as raised:
+        read_weights(str(path))
+    assert len(str(raised.value)) < 1000
+
+
+@pytest.mark.parametrize(
+    "statement", [5, {"network": 5}, {"network": {"type": ["a"], "arguments": 3}}]
+)
+def test_odd_metadata_are_passed_over(statement, state, tmp_path):
+    odd = type(state)(state)
+    odd._metadata = {"": statement, 7: {}}
+    torch.save(odd, tmp_path / "weights.pth")
+    assert_loads(tmp_path / "weights.pth", state)
+
+
+@pytest.mark.parametrize("wrapped", (False, True))
+def test_what_would_unpack_to_a_hundred_times_its_size_is_not(wrapped, tmp_path):
+    inner, path = tmp_path / "inner.pth", tmp_path / "weights.pth"
+    torch.save({"a": torch.zeros(8_000_000)}, inner)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        if wrapped:
+            archive.write(inner, "inner.pth")
+        else:
+            with zipfile.ZipFile(inner) as whole:
+                for name in whole.namelist():
+                    archive.writestr(name, whole.read(name))
+    with pytest.raises(ValueError, match=r"weights\.pth.*would unpack to"):
+        read_weights(str(path))

@@ -7,6 +7,7 @@ import torch
 from published_networks import Tape, megvii_v1
 
 from shufflenet_det.backbones import ShuffleNetV1
+from shufflenet_det.cli import run_tool
 from shufflenet_det.weights import RECORDS
 
 TOOL = "tools/convert_weights.py"
@@ -18,7 +19,9 @@ def tool(root, monkeypatch, capsys):
 
     def run(*arguments):
         monkeypatch.setattr("sys.argv", [TOOL, *map(str, arguments)])
-        runpy.run_path(str(root / TOOL), run_name="__main__")
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(root / TOOL), run_name="__main__")
+        assert not ended.value.code, capsys.readouterr().err
         return capsys.readouterr().out
 
     return run
@@ -48,17 +51,16 @@ def test_a_file_is_converted_and_described(tool, tmp_path):
     ShuffleNetV1(3, 0.5, "inverse").load_state_dict(state)
 
 
-def test_a_refusal_is_one_line(tool, tmp_path):
+def test_a_refusal_is_one_line(tmp_path, capsys):
     (tmp_path / "in.pth").write_bytes(b"nothing of use")
-    with pytest.raises(SystemExit) as ended:
-        tool(tmp_path / "in.pth", tmp_path / "out.pth")
-    assert "in.pth' was not opened" in ended.value.code
-    assert "\n" not in ended.value.code
+    assert run_tool("convert", [str(tmp_path / "in.pth"), str(tmp_path / "out.pth")]) == 2
+    message = capsys.readouterr().err
+    assert "in.pth' was not opened" in message and message.count("\n") == 1
     assert not (tmp_path / "out.pth").exists()
 
 
 @pytest.mark.parametrize("arguments", ((), ("in.pth",)))
-def test_both_files_are_needed(tool, arguments, capsys):
+def test_both_files_are_needed(arguments, capsys):
     with pytest.raises(SystemExit) as ended:
-        tool(*arguments)
+        run_tool("convert", arguments)
     assert ended.value.code == 2 and "IN and OUT are needed" in capsys.readouterr().err

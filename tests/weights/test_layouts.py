@@ -223,7 +223,7 @@ def test_nanodets_best_model_is_nanodets(tmp_path):
         {"state_dict": {**tape.state, "fpn.reduce_layers.0.conv.weight": torch.ones(1)}}, path
     )
     weights = read_weights(path)
-    assert weights.layout.title == "NanoDet's V2" and weights.pixels is not None
+    assert weights.source.title == "NanoDet's V2" and weights.images is not None
 
 
 @pytest.mark.parametrize(("slope", "warned"), [(0.1, 0), (0.01, 1)])
@@ -233,7 +233,8 @@ def test_nanodets_activation_is_known_with_its_slope(slope, warned, tmp_path, wa
     halves_v2(tape, image(torch.float32), V2_WIDTHS[1.0], 0, names)
     act_cfg = {"type": "LeakyReLU", "negative_slope": slope}
     backbone = ShuffleNetV2(1.0, act_cfg=act_cfg)
-    loaded(backbone, tape.state, tmp_path / "nanodet.ckpt", torch.float32)
+    state = tape.state | {"model.head.gfl_cls.0.weight": torch.ones(1)}
+    loaded(backbone, state, tmp_path / "nanodet.ckpt", torch.float32)
     assert len(warnings()) == warned
     assert all("negative_slope=0.1" in warning for warning in warnings())
 

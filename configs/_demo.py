@@ -1,0 +1,41 @@
+# What --demo merges last over a config for COCO: the synthetic data set and minutes on a CPU.
+# The model stays; its backbone starts from random weights, so all of it is trained. Sizes and
+# repetitions inside the pipelines are set by shufflenet_det/training/demo.py.
+
+# ---- frequently changed ---------------------------------------------------------------------
+max_epochs = 8
+batch_size = 4
+# ---------------------------------------------------------------------------------------------
+
+model = dict(
+    backbone=dict(
+        norm_cfg=dict(type='BN', requires_grad=True),
+        norm_eval=False,
+        frozen_stages=-1,
+        # Small weights learn faster under BatchNorm, as mmdet's SSDLite has them.
+        init_cfg=dict(_delete_=True, type='TruncNormal', layer='Conv2d', std=0.03)))
+train_dataloader = dict(batch_size=batch_size, num_workers=2)
+val_dataloader = dict(num_workers=1)
+test_dataloader = dict(num_workers=1)
+train_cfg = dict(
+    _delete_=True, type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=max_epochs // 2)
+# AdamW with a cosine schedule stands in for recipes that are written for days.
+optim_wrapper = dict(
+    _delete_=True,
+    type='OptimWrapper',
+    optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05),
+    clip_grad=dict(max_norm=35))
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
+    dict(
+        type='CosineAnnealingLR',
+        T_max=max_epochs,
+        end=max_epochs,
+        by_epoch=True,
+        convert_to_iter_based=True),
+]
+auto_scale_lr = dict(enable=False, base_batch_size=batch_size)
+# The schedule counts epochs, whatever the config's own did.
+default_hooks = dict(logger=dict(interval=10), checkpoint=dict(by_epoch=True, interval=1))
+log_processor = dict(by_epoch=True)
+randomness = dict(seed=0)

@@ -1,0 +1,52 @@
+"""Compare two evaluations, class by class.
+
+RUN is a folder that shufflenet-det evaluate has written, or a work folder with report/ in it.
+"""
+
+import argparse
+from typing import Any
+
+EXAMPLE = "shufflenet-det compare work_dirs/first work_dirs/second"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("first", metavar="RUN", help="folder of a report")
+    parser.add_argument("second", metavar="RUN", help="folder of another report")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print both runs' figures and the differences."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from ..evaluation.report import read_report
+
+    first, second = read_report(args.first), read_report(args.second)
+    for key in ("annotations", "images", "boxes"):
+        if first[key] != second[key]:
+            raise ValueError(f"the reports are of other data: {key} {first[key]} and {second[key]}")
+    table = Table("", args.first, args.second, "difference", "boxes", box=None)
+    for name, value in first["metrics"].items():
+        table.add_row(name, *_cells(value, second["metrics"][name]), "")
+    table.add_section()
+    theirs = {row["name"]: row for row in second["per_class"]}
+    rows = [
+        (row["name"], _percent(row["AP"]), _percent(theirs.get(row["name"], {}).get("AP")), row)
+        for row in first["per_class"]
+    ]
+    rows.sort(key=lambda r: (r[2] or 0) - (r[1] or 0))
+    for name, one, other, row in rows:
+        if row["boxes"]:
+            table.add_row(f"AP {name}", *_cells(one, other), str(row["boxes"]))
+    Console().print(table)
+
+
+def _percent(value: float | None) -> float | None:
+    return None if value is None else 100 * value
+
+
+def _cells(one: Any, other: Any) -> tuple[str, str, str]:
+    texts = ["-" if value is None else f"{value:.1f}" for value in (one, other)]
+    known = one is not None and other is not None
+    return texts[0], texts[1], f"{other - one:+.1f}" if known else ""

@@ -1,0 +1,56 @@
+"""Convert a published ShuffleNet checkpoint to this package's names, or list those known.
+
+What was recognised, the arguments that the network needs and the data_preprocessor that fits are
+printed. A file whose conversion would not be exact is refused.
+"""
+
+import argparse
+
+EXAMPLE = "shufflenet-det convert ShuffleNetV2.1.0x.pth.tar backbone.pth"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "input", nargs="?", metavar="IN", help="file, URL, or a name that --list gives"
+    )
+    parser.add_argument(
+        "output", nargs="?", metavar="OUT", help="a .pth or .safetensors file to write"
+    )
+    parser.add_argument("--prefix", help="where in IN the backbone is; found by default")
+    parser.add_argument(
+        "--as",
+        dest="taken_as",
+        metavar="NAME",
+        help="V2's layout (torchvision, paper, …) or V1's shuffle (paper, inverse), where IN does "
+        "not tell it",
+    )
+    parser.add_argument("--list", action="store_true", help="list the published checkpoints known")
+
+
+def run(args: argparse.Namespace) -> None:
+    if not args.list and args.output is None:
+        args.parser.error("IN and OUT are needed, or --list")
+
+    from ..weights import RECORDS, call, convert_file, needed_arguments, title
+
+    if args.list:
+        for record in RECORDS:
+            build = record.config or call(record.network, record.arguments)
+            metrics = ", ".join(f"{name} {value:g}" for name, value in record.metrics.items())
+            where = f"{record.url} {record.file}".strip()
+            unreadable = record.unreadable and f"cannot be loaded: {record.unreadable}"
+            print(f"{record.name}: {build}")
+            for line in (where, metrics, record.licence, record.digest, unreadable, record.note):
+                if line:
+                    print(f"    {line}")
+        return
+    weights = convert_file(args.input, args.output, args.prefix, args.taken_as)
+    print(f"recognised: {title(weights)}")
+    print(f"build: {call(weights.network, needed_arguments(weights))}")
+    if weights.images is None:
+        print("images: the file does not tell what it was trained on")
+    else:
+        print("images: " + call("data_preprocessor=dict", weights.images.data_preprocessor()))
+    if weights.folded:
+        print("BatchNorm was folded, so its statistics are made up: train with norm_eval=True")
+    print(f"written to {args.output}")

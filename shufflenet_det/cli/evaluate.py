@@ -1,0 +1,59 @@
+"""Evaluate predictions: AP by class and size, curves, confusion, the worst images, calibration.
+
+PREDICTIONS is a JSON file of COCO's results or the .pkl of shufflenet-det test --out; or, with
+--model, the name, config or checkpoint of a detector, which is run over the images.
+"""
+
+import argparse
+
+EXAMPLE = (
+    "shufflenet-det evaluate data/mine/val.json results.pkl --images data/mine/images --out report"
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("annotations", metavar="ANNOTATIONS", help="file in COCO's format")
+    parser.add_argument("predictions", metavar="PREDICTIONS", help="file, or with --model detector")
+    parser.add_argument(
+        "--model", action="store_true", help="PREDICTIONS is what shufflenet-det predict takes"
+    )
+    parser.add_argument("--checkpoint", metavar="FILE", help="weights, where it is a config")
+    parser.add_argument("--images", metavar="DIR", help="where images are (default: looked for)")
+    parser.add_argument(
+        "--out", metavar="DIR", default="report", help="folder of the report (default: report)"
+    )
+    parser.add_argument("--device", help="cpu, cuda:0, … (default: what there is)")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Write the report and say the figures."""
+    from pathlib import Path
+    from typing import Any
+
+    from ..data.annotations import read_and_repair
+    from ..data.commands import image_root
+    from ..evaluation import report
+
+    content, _ = read_and_repair(args.annotations)
+    images = args.images or image_root(args.annotations, content)
+    predictions: Any = args.predictions
+    if args.model:
+        from ..detector import Detector
+
+        predictions = Detector(
+            args.predictions, args.checkpoint, score_threshold=0, device=args.device
+        )
+    result = report(args.annotations, predictions, images, args.out)
+    metrics = result["metrics"]
+    print(", ".join(f"{name} {_text(metrics[name])}" for name in list(metrics)[:6]))
+    known = [row for row in result["per_class"] if row["AP"] is not None]
+    worst = sorted(known, key=lambda row: row["AP"])[:5]
+    print("lowest AP: " + ", ".join(f"{row['name']} {100 * row['AP']:.1f}" for row in worst))
+    if result["best"]["threshold"] is not None:
+        print("best threshold: {threshold:.2f}, F1 {F1:.2f}".format(**result["best"]))
+    print(f"report: {Path(args.out) / 'report.html'}")
+
+
+def _text(value: float | None) -> str:
+    return "not defined" if value is None else f"{value:.1f}"

@@ -1,0 +1,68 @@
+"""Train a backbone as an image classifier, or give the top-1 and top-5 of any ShuffleNet's file."""
+
+import argparse
+
+from ._arguments import add_run_arguments, parse_options
+
+EXAMPLE = "shufflenet-det pretrain pretrain/shufflenetv2_imagenet --data-root IMAGENET"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of training, and those of classifiers."""
+    add_run_arguments(parser)
+    parser.add_argument(
+        "--data-root", metavar="DIR", help="a folder as ImageNet's: train/CLASS/*.jpg, val/CLASS/…"
+    )
+    parser.add_argument(
+        "--batch-size",
+        type=int,
+        metavar="N",
+        help="images of a step in all processes together; learning rate and iterations follow",
+    )
+    parser.add_argument("--amp", action="store_true", help="train in automatic mixed precision")
+    parser.add_argument(
+        "--ema", action="store_true", help="keep a moving average of the weights, and use that"
+    )
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        const="auto",
+        metavar="CHECKPOINT",
+        help="resume from this checkpoint, or from the newest one in the work folder",
+    )
+    parser.add_argument(
+        "--eval-only", action="store_true", help="only evaluate --weights on the val folder"
+    )
+    parser.add_argument(
+        "--weights",
+        metavar="FILE",
+        help="a published ShuffleNet classifier of any layout, or a checkpoint of this program",
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Train, or evaluate."""
+    if args.eval_only != (args.weights is not None):
+        args.parser.error("--eval-only and --weights FILE need one another")
+    if args.demo and args.data_root:
+        args.parser.error("--demo has images of its own: leave out --data-root")
+    import os
+
+    os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
+    from shufflenet_det import pretraining
+
+    cfg = pretraining.load_pretrain_config(
+        args.config,
+        cfg_options=parse_options(args.cfg_options),
+        data_root=args.data_root,
+        batch_size=args.batch_size,
+        work_dir=args.work_dir,
+        launcher=args.launcher,
+        demo=args.demo,
+        weights=args.weights,
+    )
+    if args.eval_only:
+        metrics = pretraining.evaluate(cfg)
+        print(", ".join(f"{name} {value:.2f} %" for name, value in metrics.items()))
+    else:
+        pretraining.pretrain(cfg, amp=args.amp, ema=args.ema, resume=args.resume)

@@ -1,0 +1,259 @@
+"""Saves so that a run which is killed at any moment can be resumed, and removes only its own files.
+
+mmengine's ``CheckpointHook`` removes old checkpoints before the new one is written, removes
+whatever path a resumed checkpoint names as its best, writes ``last_checkpoint`` in place and as
+a path that no moved folder has, and never makes up for a validation that was interrupted. Ends
+with an mmengine that does otherwise.
+"""
+
+import os
+import re
+import zipfile
+from collections.abc import Collection
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from .import_hooks import replace_everywhere
+from .local_files import PARTIAL, written_whole
+
+_LAST = "last_checkpoint"
+_OUTDATED = "outdated_ckpts"
+
+
+def install(module: ModuleType) -> None:
+    """Change ``CheckpointHook`` of ``mmengine.hooks.checkpoint_hook``, which is this module."""
+    hook = module.CheckpointHook
+    prepare, save_best = hook.before_train, hook._save_best_checkpoint
+
+    def before_train(self: Any, runner: Any) -> None:
+        if self.max_keep_ckpts == 1:
+            self.max_keep_ckpts = 2  # one alone is lost with the disk's last write
+        _forget_other_steps(runner)
+        prepare(self, runner)
+        if module.is_main_process() and "://" not in self.out_dir:
+            for folder in {self.out_dir, runner.work_dir}:
+                for partial in Path(folder).glob(PARTIAL):
+                    partial.unlink(missing_ok=True)
+        self.file_backend = _OwnFolder(self.file_backend, self.out_dir, self.filename_tmpl)
+        for name in runner.message_hub.runtime_info.get(_OUTDATED, ()):
+            self.file_backend.remove(_path(self, os.path.basename(str(name))))
+        if self.save_best:
+            _find_best(self, runner)
+        if module.is_main_process():
+            _remove_outdated(self)
+        if self.save_best:
+            _validate_if_interrupted(self, runner)
+
+    def _save_best_checkpoint(self: Any, runner: Any, metrics: Any) -> None:
+        save_best(self, runner, metrics)
+        if module.is_main_process():
+            _remove_outdated(self)
+
+    def _save_checkpoint_with_step(self: Any, runner: Any, step: int, meta: Any) -> None:
+        if self.max_keep_ckpts > 0 and step not in self.keep_ckpt_ids:
+            before = list(self.keep_ckpt_ids)
+            self.keep_ckpt_ids.append(step)
+            for old in set(before) - set(self.keep_ckpt_ids):
+                self.file_backend.remove(_path(self, self.filename_tmpl.format(old)))
+            runner.message_hub.update_info("keep_ckpt_ids", list(self.keep_ckpt_ids))
+        name = self.filename_tmpl.format(step)
+        self.last_ckpt = _path(self, name)
+        runner.message_hub.update_info("last_ckpt", self.last_ckpt)
+        # For the run that is resumed if this one is killed before it removes them.
+        outdated = [os.path.basename(path) for path in self.file_backend.waiting]
+        runner.message_hub.update_info(_OUTDATED, outdated)
+        runner.save_checkpoint(
+            self.out_dir,
+            name,
+            self.file_client_args,
+            save_optimizer=self.save_optimizer,
+            save_param_scheduler=self.save_param_scheduler,
+            meta=meta,
+            by_epoch=self.by_epoch,
+            backend_args=self.backend_args,
+            **self.args,
+        )
+        if module.is_main_process():
+            last = self.last_ckpt
+            if "://" not in last:
+                last = os.path.relpath(last, runner.work_dir)
+            with written_whole(Path(runner.work_dir, _LAST)) as partial:
+                partial.write_text(last)
+            _remove_outdated(self)
+
+    hook.before_train = before_train
+    hook._save_best_checkpoint = _save_best_checkpoint
+    hook._save_checkpoint_with_step = _save_checkpoint_with_step
+
+
+def install_resuming(module: ModuleType) -> None:
+    """Change ``mmengine.runner``: ``--resume`` finds the newest whole checkpoint of a folder.
+
+    A file that does not belong to a training, or to another one, is refused in one sentence.
+    """
+    replace_everywhere(module.find_latest_checkpoint, find_latest_checkpoint)
+    resume = module.Runner.resume
+
+    def resume_or_say_why_not(self: Any, filename: str, *args: Any, **kwargs: Any) -> None:
+        try:
+            resume(self, filename, *args, **kwargs)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            if filename in str(error):
+                raise
+            reason = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+            raise ValueError(
+                f"{filename!r} cannot be resumed ({reason}): it is no checkpoint of this config's "
+                "training. To start from its weights alone, set load_from"
+            ) from error
+
+    module.Runner.resume = resume_or_say_why_not
+
+
+def find_latest_checkpoint(path: str) -> str | None:
+    """The checkpoint of a work folder to resume from.
+
+    Args:
+        path: The folder. It may have been moved, and a killed run may have left its
+            ``last_checkpoint`` empty, missing or behind.
+
+    Returns:
+        The one that ``last_checkpoint`` names if it is whole, else the newest whole one; None if
+        the folder has no checkpoint.
+
+    Raises:
+        ValueError: There are checkpoints, and none is whole.
+    """
+    from mmengine.logging import print_log
+
+    folder = Path(path)
+    last = folder / _LAST
+    name = last.read_text().strip() if last.is_file() else ""
+    if "://" in name:
+        return name
+    named = [folder / Path(name).name, folder / name] if name else []
+    numbered = [p for p in folder.glob("*.pth") if re.fullmatch(r"(epoch|iter)_\d+", p.stem)]
+    newest = sorted(numbered, key=lambda p: p.stat().st_mtime, reverse=True)
+    for candidate in (*named, *newest):
+        if candidate.is_dir() or zipfile.is_zipfile(candidate):  # deepspeed writes folders
+            if named and candidate not in named:
+                print_log(f"{named[0]} is missing or damaged, so {candidate} is resumed", "current")
+            return str(candidate)
+    if numbered or named:
+        raise ValueError(
+            f"no checkpoint of {path!r} is whole ({_LAST} names {name!r}): to start anew, remove "
+            f"{_LAST} and the damaged files, or take another --work-dir"
+        )
+    return None
+
+
+class _OwnFolder:
+    """A file backend that sees a run's own checkpoints only, and lets removals wait.
+
+    A checkpoint is removed when the one that takes its place has been written.
+    """
+
+    def __init__(self, backend: Any, folder: str, template: str) -> None:
+        self._backend, self._folder = backend, folder
+        # The template is a format such as epoch_{}.pth.
+        step = re.sub(r"\\\{.*?\\\}", r"\\d+", re.escape(template))
+        self._names = re.compile(rf"(best_.+_)?{step}")
+        self.waiting: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backend, name)
+
+    def _is_own(self, path: str) -> bool:
+        name = os.path.basename(path)
+        in_folder = path == self._backend.join_path(self._folder, name)
+        return in_folder and self._names.fullmatch(name) is not None
+
+    def isfile(self, path: str) -> bool:
+        return self._is_own(path) and self._backend.isfile(path)
+
+    def isdir(self, path: str) -> bool:
+        return self._is_own(path) and self._backend.isdir(path)
+
+    def remove(self, path: str) -> None:
+        self.waiting.append(path)
+
+    rmtree = remove
+
+    def remove_waiting(self, kept: Collection[str]) -> None:
+        while self.waiting:
+            path = self.waiting.pop()
+            if path not in kept and self.isfile(path):
+                self._backend.remove(path)
+            elif path not in kept and self.isdir(path):  # written by deepspeed
+                self._backend.rmtree(path)
+
+
+def _remove_outdated(hook: Any) -> None:
+    hook.file_backend.remove_waiting(_best(hook))
+
+
+def _best(hook: Any) -> list[str]:
+    paths = [getattr(hook, "best_ckpt_path", None)]
+    paths += getattr(hook, "best_ckpt_path_dict", {}).values()
+    return [path for path in paths if path]
+
+
+def _path(hook: Any, name: str) -> str:
+    return hook.file_backend.join_path(hook.out_dir, name)
+
+
+def _forget_other_steps(runner: Any) -> None:
+    """Keep numbers only: mmengine makes paths of what the checkpoint holds here."""
+    info = runner.message_hub.runtime_info
+    if "keep_ckpt_ids" in info:
+        steps = info["keep_ckpt_ids"]
+        info["keep_ckpt_ids"] = [step for step in steps if type(step) is int]
+
+
+def _find_best(hook: Any, runner: Any) -> None:
+    """Find the resumed run's best checkpoints in the folder, or forget them with their scores.
+
+    The folder may have been moved, and a run that resumes from another folder has its own best.
+    """
+    info = runner.message_hub.runtime_info
+    for key in [key for key in info if key == "best_ckpt" or key.startswith("best_ckpt_")]:
+        path: str | None = _path(hook, os.path.basename(str(info[key])))
+        if hook.file_backend.isfile(path):
+            info[key] = path
+        else:
+            path = None
+            del info[key]
+            info.pop(key.replace("ckpt", "score", 1), None)
+        if key == "best_ckpt":
+            hook.best_ckpt_path = path
+        elif hasattr(hook, "best_ckpt_path_dict"):
+            hook.best_ckpt_path_dict[key.removeprefix("best_ckpt_")] = path
+
+
+def _validate_if_interrupted(hook: Any, runner: Any) -> None:
+    """Validate at the beginning of a resumed run where its checkpoint was to be validated.
+
+    The checkpoint does not say whether it was, unless it is the best.
+    """
+    from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
+
+    loop = runner.train_loop
+    if isinstance(loop, EpochBasedTrainLoop):
+        within_an_epoch = loop.iter != loop.epoch * len(loop.dataloader)
+        now, end = 0 if within_an_epoch else loop.epoch, loop.max_epochs
+    elif isinstance(loop, IterBasedTrainLoop):
+        now, end = loop.iter, loop.max_iters
+    else:
+        return
+    loop._decide_current_val_interval()
+    due = now >= max(loop.val_begin, 1) and (now % loop.val_interval == 0 or now == end)
+    if runner.val_loop is None or not due:
+        return
+    name = hook.filename_tmpl.format(runner.epoch if hook.by_epoch else runner.iter)
+    if any(path.endswith(f"_{name}") for path in _best(hook)):
+        return
+    runner.logger.info("Validating the resumed checkpoint: nothing says that it has been.")
+    if hook.file_backend.isfile(_path(hook, name)):
+        hook.last_ckpt = _path(hook, name)  # to be saved again with its score
+    runner.val_loop.run()
+    runner.model.train()

@@ -1,0 +1,75 @@
+"""``--demo``: any COCO config on the synthetic data set, in minutes."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from mmengine.config import Config
+
+from ..config_files import config_folder
+from ..data import make_demo_dataset
+
+DEMO_ROOT = "data/demo"
+_SIZE = (256, 192)  # of the synthetic images
+
+
+def use_demo_data(cfg: Config) -> None:
+    """Merge ``configs/_demo.py`` over a COCO config, and shrink what its pipelines state.
+
+    Args:
+        cfg: A config for COCO's 80 categories, changed in place.
+
+    Raises:
+        ValueError: A data set of the config states classes of its own, or another layout.
+    """
+    datasets = [d for d in dicts(cfg._cfg_dict) if "ann_file" in d and "data_prefix" in d]
+    if not datasets or any("metainfo" in d or d["type"] != "CocoDataset" for d in datasets):
+        raise ValueError(
+            f"--demo needs a config for COCO's 80 categories, and {cfg.filename} is for other "
+            "data: run it without --demo"
+        )
+    move_data_root(cfg, str(make_demo_dataset(DEMO_ROOT)))
+    cfg.merge_from_dict(Config.fromfile(config_folder() / "_demo.py")._cfg_dict.to_dict())
+    for owner in dicts(cfg._cfg_dict):
+        if owner.get("type") == "Resize" and owner.get("keep_ratio"):
+            owner["scale"] = _SIZE  # other sizes belong to the model: SSD's
+        if owner.get("type") == "RepeatDataset":
+            owner["times"] = 1
+        # Proposals and RoIs take most of a CPU's time, and small images need few.
+        if "nms_pre" in owner and "max_per_img" in owner:
+            owner.update(nms_pre=500, max_per_img=min(owner["max_per_img"], 300))
+    if "rcnn" in (cfg.model.get("train_cfg") or {}):
+        sampler = cfg.model.train_cfg.rcnn.sampler
+        if sampler.pos_fraction < 1:  # if not, it is to pass everything
+            sampler.num = 64
+
+
+def move_data_root(cfg: Config, root: str) -> None:
+    """Let every path of a config that begins with its ``data_root`` begin with another folder.
+
+    Args:
+        cfg: The config, changed in place; it states ``data_root`` at its top level.
+        root: The other folder.
+
+    Raises:
+        ValueError: The config has no ``data_root``.
+    """
+    old = cfg.get("data_root")
+    if not old:
+        raise ValueError(
+            f"{cfg.filename} states no data_root at its top level: set the paths one by one, "
+            "for example train_dataloader.dataset.data_root"
+        )
+    old, new = old.rstrip("/") + "/", root.rstrip("/") + "/"
+    for owner in dicts(cfg._cfg_dict):
+        for key, value in owner.items():
+            if isinstance(value, str) and (value + "/").startswith(old):
+                owner[key] = new + value[len(old) :]
+
+
+def dicts(node: Any) -> Iterator[dict[str, Any]]:
+    """Every dict of a tree of dicts, lists and tuples, the node itself first."""
+    if isinstance(node, dict):
+        yield node
+    children = node.values() if isinstance(node, dict) else node
+    for child in children if isinstance(node, dict | list | tuple) else ():
+        yield from dicts(child)

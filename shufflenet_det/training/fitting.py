@@ -1,0 +1,176 @@
+"""What is set right, or refused, in a config before a run begins."""
+
+import ast
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmdet.registry import MODELS
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+
+
+def without_idle_workers(cfg: Config) -> None:
+    """Drop what only data-loading processes can do where there are none."""
+    for split in ("train", "val", "test"):
+        loader = cfg.get(f"{split}_dataloader")
+        if loader and not loader.get("num_workers", 0):
+            loader.persistent_workers = False
+            loader.pop("prefetch_factor", None)
+
+
+def move_schedule(cfg: Config, before: tuple[int, int]) -> None:
+    """Let the schedule of the learning rate end where an override has moved the training's end.
+
+    Args:
+        cfg: The config with its overrides, changed in place.
+        before: Its :func:`length` before the overrides.
+    """
+    for old, new, by_epoch in zip(before, length(cfg), (True, False), strict=True):
+        if not old or not new or old == new:
+            continue
+        for scheduler in schedulers(cfg, by_epoch):
+            if old in (scheduler.get("end"), scheduler.get("T_max")):  # no warm-up
+                for key in ("end", "T_max"):
+                    if scheduler.get(key) == old:
+                        scheduler[key] = new
+                if "milestones" in scheduler:
+                    moved = {round(milestone * new / old) for milestone in scheduler["milestones"]}
+                    scheduler["milestones"] = sorted(m for m in moved if 0 < m < new)
+
+
+def schedule_problems(cfg: Config, iterations: int) -> list[str]:
+    """What in the learning rate's schedule does not fit a training, a sentence each.
+
+    Args:
+        cfg: The config of the run.
+        iterations: How many it has.
+    """
+    problems = []
+    for scheduler in schedulers(cfg, by_epoch=False):
+        end = scheduler.get("end", 0)
+        if scheduler["type"] == "LinearLR" and end > iterations / 2:
+            problems.append(
+                f"the warm-up takes {end:,} of {iterations:,} steps: shorten it "
+                "(param_scheduler.0.end), or train longer"
+            )
+    epochs, _ = length(cfg)
+    ends = [scheduler.get("end", 0) for scheduler in schedulers(cfg, by_epoch=True)]
+    if ends and 1 < max(ends) < epochs:
+        problems.append(
+            f"param_scheduler ends at epoch {max(ends)} and the training at {epochs}: from there "
+            "on the learning rate stays as it is"
+        )
+    return problems
+
+
+def schedulers(cfg: Config, by_epoch: bool) -> list[dict[str, Any]]:
+    """The schedules of the learning rate that count epochs, or iterations."""
+    found = cfg.get("param_scheduler") or []
+    found = [found] if isinstance(found, dict) else found
+    return [s for s in found if s.get("by_epoch", True) == by_epoch]
+
+
+def length(cfg: Mapping[str, Any]) -> tuple[int, int]:
+    """How many epochs and how many iterations a training has; 0 for the one not stated."""
+    loop = cfg.get("train_cfg") or {}
+    return int(loop.get("max_epochs") or 0), int(loop.get("max_iters") or 0)
+
+
+def require_no_idle_names(file: Path, read: set[str], values: Mapping[str, Any]) -> None:
+    """Refuse a config that sets a name which its base has used by then, and nobody reads again.
+
+    Args:
+        file: The config.
+        read: The names that a run reads.
+        values: The whole config.
+
+    Raises:
+        ValueError: Names the variable.
+    """
+    assigned, used, bases = _names(file)
+    if not bases:
+        return
+    inherited = {name: value for base in bases for name, value in _assigned_below(base).items()}
+    for name, value in assigned.items():
+        if name in read or name in used or name not in inherited or inherited[name] == value:
+            continue
+        raise ValueError(
+            f"config {str(file)!r} sets {name!r}, which {Path(bases[0]).name} has used by then, so "
+            "this would change nothing: set the keys themselves" + _where(values, name)
+        )
+
+
+def _where(values: Mapping[str, Any], name: str) -> str:
+    keys = [path for path in paths(values) if path.endswith(f".{name}")]
+    return f", such as {', '.join(keys)}" if keys else ""
+
+
+def paths(node: Any, prefix: str = "") -> Iterator[str]:
+    """The dotted key of every entry of a tree of dicts and lists."""
+    if isinstance(node, dict | list | tuple):
+        for key, child in node.items() if isinstance(node, dict) else enumerate(node):
+            yield f"{prefix}{key}"
+            yield from paths(child, f"{prefix}{key}.")
+
+
+def _names(file: Path) -> tuple[dict[str, str], set[str], list[Path]]:
+    """The variables that a config's own text assigns, those that it uses, and its bases."""
+    tree = ast.parse(file.read_text())
+    assigned, bases = {}, []
+    for statement in tree.body:
+        if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
+            name = statement.targets[0].id
+            if name == "_base_":
+                value = ast.literal_eval(statement.value)
+                bases = [value] if isinstance(value, str) else list(value)
+            else:
+                assigned[name] = ast.unparse(statement.value)
+    nodes = list(ast.walk(tree))
+    used = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+    # `_base_.data_root` and mmengine's `{{_base_.data_root}}`, which is no Python.
+    used |= {n.attr for n in nodes if isinstance(n, ast.Attribute)}
+    return assigned, used, [file.parent / base for base in bases if "::" not in base]
+
+
+def _assigned_below(file: Path) -> dict[str, str]:
+    assigned, _, bases = _names(file)
+    below = {name: value for base in bases for name, value in _assigned_below(base).items()}
+    return below | assigned
+
+
+def require_channels(model: Mapping[str, Any]) -> None:
+    """Compare what a neck expects with what the backbone gives.
+
+    Args:
+        model: The ``model`` of a config.
+
+    Raises:
+        ValueError: They differ; the message names both.
+    """
+    neck = model.get("neck") or {}
+    neck = neck[0] if isinstance(neck, list) else neck
+    expected = neck.get("in_channels")
+    if not isinstance(expected, list | tuple) or "backbone" not in model:
+        return
+    given = _given_channels(model["backbone"])
+    if given is not None and tuple(expected) != given:
+        raise ValueError(
+            f"model.neck.in_channels={list(expected)}, and the backbone "
+            f"{model['backbone']['type']} gives {list(given)} channels"
+        )
+
+
+def _given_channels(cfg: Mapping[str, Any]) -> tuple[int, ...] | None:
+    """The channels of a backbone's levels; None if it cannot say, nor run on a small image."""
+    init_default_scope("mmdet")
+    with torch.device("meta"):
+        backbone = MODELS.build({**cfg, "init_cfg": None})
+        if isinstance(getattr(backbone, "out_channels", None), tuple):
+            return backbone.out_channels
+        backbone.eval()
+        try:
+            return tuple(level.shape[1] for level in backbone(torch.zeros(1, 3, 64, 64)))
+        except Exception:  # another's network, which the run itself will judge
+            return None

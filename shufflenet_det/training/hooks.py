@@ -1,0 +1,239 @@
+"""What every run of this package does beside its steps."""
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from importlib import metadata
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from mmengine.dist import get_world_size, is_main_process
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import EpochBasedTrainLoop, Runner, find_latest_checkpoint
+
+from ..host.local_files import written_whole
+from ..version import __version__
+from . import curves
+from .fitting import schedule_problems
+from .seeds import SeedHook
+
+
+class TrainingStoppedError(RuntimeError):
+    """A training cannot continue; the message says why and what is kept."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal has stopped a training; the message says how to resume it."""
+
+    def __init__(self, message: str, number: int) -> None:
+        super().__init__(message)
+        self.signal = number
+
+
+def of_every_run() -> list[Hook]:
+    """The hooks that :func:`~shufflenet_det.training.runner.build_runner` registers."""
+    return [FiniteHook(), SeedHook(), SummaryHook(), CurvesHook(), InterruptHook()]
+
+
+class FiniteHook(Hook):
+    """Stops at the first loss that is not finite, and lets no such weights be saved."""
+
+    priority = "HIGHEST"  # before anything is logged or saved
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """Look at the sum of the losses, which a log reads as well."""
+        losses = {k: v for k, v in (outputs or {}).items() if isinstance(v, torch.Tensor)}
+        if "loss" not in losses or torch.isfinite(losses["loss"]).all():
+            return
+        bad = [k for k, v in losses.items() if k != "loss" and not torch.isfinite(v).all()]
+        samples = data_batch.get("data_samples", ()) if isinstance(data_batch, dict) else ()
+        paths = [str(s.img_path) for s in samples if hasattr(s, "img_path")]
+        raise TrainingStoppedError(
+            f"{' and '.join(bad or ['loss'])} not finite at iteration {runner.iter + 1} "
+            f"(epoch {runner.epoch + 1}), images: {', '.join(paths) or 'unknown'}. "
+            f"{_kept(runner)}. Look at these images and their boxes; if they are right, "
+            "lower optim_wrapper.optimizer.lr or set optim_wrapper.clip_grad"
+        )
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Refuse weights that a finite loss has made infinite."""
+        bad = not_finite(checkpoint["state_dict"])
+        if bad:
+            raise TrainingStoppedError(
+                f"after iteration {runner.iter} {_some(bad)} of the weights are not finite, and "
+                f"were not saved. {_kept(runner)}. Lower optim_wrapper.optimizer.lr"
+            )
+
+
+def not_finite(tensors: dict[str, Any]) -> list[str]:
+    """The names of the tensors that hold NaN or infinity."""
+    floating = {k: v for k, v in tensors.items() if torch.is_floating_point(v)}
+    return [name for name, tensor in floating.items() if not torch.isfinite(tensor).all()]
+
+
+def _some(names: Sequence[str]) -> str:
+    return f"{names[0]} and {len(names) - 1} more" if len(names) > 1 else names[0]
+
+
+def _kept(runner: Runner) -> str:
+    newest = find_latest_checkpoint(runner.work_dir)
+    return f"The last good checkpoint is {newest}" if newest else "No checkpoint was written before"
+
+
+class InterruptHook(Hook):
+    """Saves at Ctrl-C and SIGTERM, behind the step or validation that they come in."""
+
+    priority = "LOWEST"  # behind the schedulers' steps and everything that is logged
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """Save and stop."""
+        if self.number is None:
+            return
+        name = f"iter_{runner.iter + 1}.pth"
+        runner.save_checkpoint(runner.work_dir, name, by_epoch=False)
+        if is_main_process():
+            with written_whole(Path(runner.work_dir, "last_checkpoint")) as partial:
+                partial.write_text(str(Path(runner.work_dir, name)))
+        self._stop(f"saved {Path(runner.work_dir, name)}")
+
+    def after_val_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """Stop: the weights that are validated were saved before, if the config saves them."""
+        if self.number is not None:
+            self._stop(_kept(runner).replace("The last good", "the newest"))
+
+    def _stop(self, kept: str) -> None:
+        number, self.number = self.number, None
+        raise Interrupted(
+            f"interrupted; {kept}; the same command with --resume continues", number or 0
+        )
+
+
+@contextlib.contextmanager
+def stops_at_signals(runner: Runner) -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM stop a training behind its step; a second one stops at once."""
+    hook = next(hook for hook in runner.hooks if isinstance(hook, InterruptHook))
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if hook.number is not None:
+            raise Interrupted(f"interrupted. {_kept(runner)}; --resume continues", number)
+        hook.number = number
+        runner.logger.warning("stopping behind this step; once more stops at once")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may set handlers
+        return
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class CurvesHook(Hook):
+    """Draws losses and metrics into ``curves.png`` of the work folder."""
+
+    priority = "LOWEST"
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Draw, unless that would take a noticeable part of the time."""
+        if is_main_process():
+            curves.draw_now_and_then(runner.work_dir)
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        """As behind a training epoch."""
+        self.after_train_epoch(runner)
+
+    def after_train(self, runner: Runner) -> None:
+        """Draw the whole."""
+        if is_main_process() and (picture := curves.draw(runner.work_dir)):
+            runner.logger.info(f"curves     {picture}")
+
+
+class SummaryHook(Hook):
+    """Says in a few lines what a training is, and at its end what it reached."""
+
+    priority = "LOWEST"
+
+    def before_train(self, runner: Runner) -> None:
+        """Versions, model, data and schedule."""
+        say, loop = runner.logger.info, runner.train_loop
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        device = next(model.parameters()).device
+        packages = ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "mmdet"))
+        say(f"versions   shufflenet_det {__version__}, {packages}, on {_device(device)}")
+        millions = sum(parameter.numel() for parameter in model.parameters()) / 1e6
+        say(f"model      {type(model).__name__}, {millions:.1f} M parameters; {_start(runner)}")
+        loader = loop.dataloader
+        classes = getattr(loader.dataset, "metainfo", {}).get("classes", ())
+        size = loader.batch_sampler.batch_size * get_world_size()
+        validated = len(runner.val_dataloader.dataset) if runner.val_loop else 0
+        say(
+            f"data       {len(loader.dataset):,} images of {len(classes)} classes to train on, "
+            f"{size} a step; {validated:,} to validate on"
+        )
+        by_epoch = isinstance(loop, EpochBasedTrainLoop)
+        steps = (
+            f"{loop.max_epochs} epochs of {len(loader):,}" if by_epoch else f"{loop.max_iters:,}"
+        )
+        say(f"schedule   {steps} steps; logs and checkpoints in {runner.work_dir}")
+        if runner.iter:
+            left = "" if runner.iter < loop.max_iters else ": nothing is left to train"
+            say(f"resumes    behind step {runner.iter:,} of {loop.max_iters:,}{left}")
+        for message in schedule_problems(runner.cfg, loop.max_iters):
+            runner.logger.warning(message)
+
+    def after_train(self, runner: Runner) -> None:
+        """The best checkpoint, the newest, and the next command."""
+        if not is_main_process():
+            return
+        say = runner.logger.info
+        best = runner.message_hub.get_info("best_ckpt", None)
+        score = runner.message_hub.get_info("best_score", None)
+        newest = find_latest_checkpoint(runner.work_dir)
+        if best and score is not None:
+            say(f"best       {_metric(runner)} {score:.4f}: {best}")
+        if newest:
+            say(f"newest     {newest}")
+        checkpoint = best or newest
+        if checkpoint and runner.cfg.get("test_dataloader"):
+            config = Path(runner.work_dir, Path(runner.cfg.filename or "config.py").name)
+            say(f"next       shufflenet-det test {config} {checkpoint}")
+
+
+def _device(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
+
+
+def _start(runner: Runner) -> str:
+    """Where the weights come from."""
+    if runner.iter:
+        return "all weights resumed"
+    if runner._load_from:
+        return f"weights of {runner._load_from}"
+    backbone: dict[str, Any] = runner.cfg.model.get("backbone") or {}
+    init_cfg: Any = backbone.get("init_cfg") or {}
+    inits = [init_cfg] if isinstance(init_cfg, dict) else init_cfg
+    named = [init["checkpoint"] for init in inits if init.get("checkpoint")]
+    kind = str(backbone.get("type")).rpartition(".")[2]
+    return f"{kind} from {named[0] if named else 'random weights'}"
+
+
+def _metric(runner: Runner) -> str:
+    for hook in runner.hooks:
+        if indicators := getattr(hook, "key_indicators", None):
+            return str(indicators[0])
+    return "score"

@@ -1,0 +1,113 @@
+"""From a labelled folder to a config: what ``shufflenet-det train --data FOLDER`` trains."""
+
+import json
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from mmengine.logging import print_log
+
+from ..config_files import find_config
+from ..data.commands import FRACTIONS, write
+from ..data.formats import read_source
+from ..data.subsets import split
+
+BASE = "own_dataset"
+IMAGES_SEEN = 8000
+"""A small set is repeated until so many images were seen, within :data:`EPOCHS`."""
+EPOCHS = (20, 200)
+
+
+def config_for_folder(folder: str | Path, work_dir: str | Path, model: str, seed: int = 0) -> Path:
+    """Import a labelled folder and write the config that trains on it.
+
+    The folder is only read. What is made lies in the work folder: ``data/`` with images (hard
+    links where possible) and annotations in COCO's form, and ``config.py``. If they are there
+    already, of an earlier run, they are used as they are.
+
+    Args:
+        folder: Images and labels in any form of :data:`~shufflenet_det.data.formats.FORMATS`. A
+            fifth of the training images becomes the validation part where there is none.
+        work_dir: The work folder of the training.
+        model: A ready detector, whose config and weights the training begins with.
+        seed: Of the split.
+
+    Returns:
+        The config's file.
+
+    Raises:
+        FileNotFoundError: The folder does not exist, or no detector has this name.
+        ValueError: The labels cannot be read, or there are no training images.
+    """
+    out, config = Path(work_dir, "data"), Path(work_dir, "config.py")
+    base = find_config(model)
+    if config.is_file() and out.is_dir():
+        return config
+    if not out.is_dir():
+        source = read_source(folder)
+        parts = source.parts
+        whole = parts.pop("all", None) or parts.get("train")
+        if whole is None:
+            raise ValueError(f"{folder}: has a part {', '.join(parts)}, and no training images")
+        if "val" not in parts:
+            parts |= split(whole, FRACTIONS, root=folder, seed=seed)
+        parts.setdefault("train", whole)
+        write(source, folder, out)
+        counts = (f"{len(content['images'])} in {part}" for part, content in parts.items())
+        _say([f"{folder}: {source.format}, images: {', '.join(counts)}", *source.notes])
+    images = len(json.loads((out / "train.json").read_text())["images"])
+    epochs = min(max(IMAGES_SEEN // max(images, 1), EPOCHS[0]), EPOCHS[1])
+    values = {
+        "_base_": str(base.resolve()),
+        "data_root": f"{out.resolve()}/",
+        "pretrained": model,
+        "max_epochs": epochs,
+    }
+    text = find_config(BASE).read_text()
+    for name, value in values.items():
+        text, count = re.subn(rf"^{name} = .*$", f"{name} = {value!r}", text, flags=re.MULTILINE)
+        if count != 1:
+            raise AssertionError(f"configs/{BASE}.py states {name} {count} times")
+    config.write_text(text)
+    return config
+
+
+def _say(lines: Iterable[str]) -> None:
+    for line in lines:
+        print_log(line, logger="current")
+
+
+def report(work_dir: str | Path) -> Path:
+    """Evaluate the best checkpoint of a run of :func:`config_for_folder`, and say what is next.
+
+    Args:
+        work_dir: The work folder.
+
+    Returns:
+        The HTML report: on the test part, or on the validation part where there is no other.
+
+    Raises:
+        FileNotFoundError: The run has no best checkpoint.
+    """
+    from ..detector import Detector
+    from ..evaluation import report as write_report
+
+    work = Path(work_dir)
+    best = max(work.glob("best_*.pth"), key=os.path.getmtime, default=None)
+    if best is None:
+        raise FileNotFoundError(f"{work}: no best_*.pth, so nothing to evaluate")
+    part = "test" if (work / "data" / "test.json").is_file() else "val"
+    detector = Detector(str(work / "config.py"), str(best), score_threshold=0)
+    result = write_report(
+        work / "data" / f"{part}.json", detector, work / "data" / "images", work / "report"
+    )
+    figures = ", ".join(f"{k} {v:.1f}" for k, v in list(result["metrics"].items())[:2] if v)
+    _say(
+        [
+            f"{part}: {figures}; report: {work / 'report' / 'report.html'}",
+            f"detect: shufflenet-det predict {best} IMAGES --out drawn",
+            f"export: shufflenet-det export {work / 'config.py'} {best} detector.onnx",
+        ]
+    )
+    return work / "report" / "report.html"

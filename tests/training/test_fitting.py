@@ -1,0 +1,88 @@
+"""What is set right, or refused, in a config before a run begins."""
+
+import pytest
+
+from shufflenet_det.config_files import config_folder
+from shufflenet_det.training import load_run_config
+from shufflenet_det.training.fitting import require_channels, schedule_problems
+
+MAIN = "faster_rcnn_shufflenet_coco"
+
+
+def load(name=MAIN, **options):
+    return load_run_config(name, cfg_options=options, splits=())
+
+
+@pytest.mark.parametrize(
+    "option, near", [("trian_cfg.max_epochs", "train_cfg"), ("randomnes.seed", "randomness")]
+)
+def test_a_misspelt_option_names_the_nearest(option, near):
+    with pytest.raises(ValueError, match=rf"{option}=.*did you mean '{near}'"):
+        load(**{option: 1})
+
+
+@pytest.mark.parametrize("line", ["batch_size = 8", "max_epochs = 2", "pretrained = None"])
+def test_a_name_that_the_base_has_used_is_refused_in_a_file(tmp_path, line):
+    path = tmp_path / "mine.py"
+    path.write_text(f"_base_ = '{config_folder()}/ssdlite320_shufflenet_coco.py'\n{line}\n")
+    with pytest.raises(ValueError, match=rf"sets '{line.split()[0]}', which .*change nothing"):
+        load(path)
+
+
+def test_a_name_that_the_file_uses_itself_is_taken(tmp_path):
+    path = tmp_path / "mine.py"
+    text = "batch_size = 8\ntrain_dataloader = dict(batch_size=batch_size)\nlr = 0.015\n"
+    path.write_text(f"_base_ = '{config_folder()}/ssdlite320_shufflenet_coco.py'\n{text}")
+    assert load(path).train_dataloader.batch_size == 8
+
+
+def test_no_workers_need_no_other_option():
+    loader = load(**{"train_dataloader.num_workers": 0}).train_dataloader
+    assert not loader.persistent_workers
+
+
+@pytest.mark.parametrize(
+    "name, epochs, milestones",
+    [(MAIN, 1, []), (MAIN, 2, [1]), (MAIN, 3, [2]), (MAIN, 24, [16, 22])],
+)
+def test_the_schedule_follows_an_override_of_the_epochs(name, epochs, milestones):
+    step = load(name, **{"train_cfg.max_epochs": epochs}).param_scheduler[1]
+    assert (step.end, list(step.milestones)) == (epochs, milestones)
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 3, 12])
+def test_the_main_configs_own_milestones_come_one_at_a_time(tmp_path, epochs):
+    """mmdet's 8 and 11 of 12; of fewer epochs no two at once and none before the first."""
+    text = (config_folder() / f"{MAIN}.py").read_text()
+    path = tmp_path / "mine.py"
+    path.write_text(text.replace("max_epochs = 12", f"max_epochs = {epochs}"))
+    milestones = load(path).param_scheduler[1].milestones
+    assert list(milestones) == {1: [], 2: [1], 3: [2], 12: [8, 11]}[epochs]
+
+
+def test_the_cosine_follows_too():
+    cosine = load("ssdlite320_shufflenet_coco", **{"train_cfg.max_epochs": 300}).param_scheduler[1]
+    assert cosine.T_max == cosine.end == 300
+
+
+def test_a_schedule_that_ends_early_is_told(tmp_path):
+    path = tmp_path / "mine.py"
+    base = config_folder() / "ssdlite320_shufflenet_coco.py"
+    path.write_text(f"_base_ = '{base}'\ntrain_cfg = dict(max_epochs=300)\n")
+    [told] = schedule_problems(load(path), iterations=100_000)
+    assert "ends at epoch 120 and the training at 300" in told
+
+
+@pytest.mark.parametrize("channels", [[116, 232], [256, 512, 1024]])
+def test_wrong_channels_name_those_of_the_backbone(channels):
+    cfg = load(**{"model.neck.in_channels": channels})
+    with pytest.raises(ValueError, match=r"ShuffleNetV2 gives \[116, 232, 464\]"):
+        require_channels(cfg.model)
+
+
+def test_channels_of_other_backbones_are_known():
+    cfg = load("bccd/ssdlite320_mobilenetv2_bccd")
+    require_channels(cfg.model)
+    cfg.model.neck.in_channels = [96, 320]
+    with pytest.raises(ValueError, match=r"MobileNetV2 gives \[96, 1280\]"):
+        require_channels(cfg.model)

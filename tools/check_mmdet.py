@@ -1,0 +1,7 @@
+#!/usr/bin/env python
+import sys
+
+from shufflenet_det.cli import run_tool
+
+if __name__ == "__main__":
+    sys.exit(run_tool("check_mmdet"))
