@@ -16,7 +16,7 @@ from .network import DenseNetwork
 from .optimization import fold_norms
 from .spec import Spec, describe
 
-FORMATS = ".onnx, .xml (OpenVINO), .ncnn.param, .pt2 or .tflite"
+FORMATS = ".onnx, .xml (OpenVINO), .ncnn.param or .pt2"
 
 
 def export(
@@ -34,8 +34,7 @@ def export(
         model: A config's file, or a detector that is built already.
         checkpoint: Path or URL of the weights; None if ``model`` is a checkpoint that carries its
             config, or a built detector.
-        out: The file; its suffix is the format: ``.onnx``, ``.xml``, ``.ncnn.param``, ``.pt2`` or
-            ``.tflite``.
+        out: The file; its suffix is the format: ``.onnx``, ``.xml``, ``.ncnn.param`` or ``.pt2``.
         nms: Whether ``.onnx`` and ``.xml`` remove overlapping boxes themselves.
         half: Weights of float16.
         trust: Execute the config that a checkpoint carries.
@@ -80,7 +79,6 @@ def _writer(out: Path) -> Writer:
         ".xml": (_write_openvino, ("onnx", "onnxscript", "openvino")),
         ".param": (_write_ncnn, ("pnnx",)),
         ".pt2": (_write_program, ()),
-        ".tflite": (_write_tflite, ("litert_torch",)),
     }
     if out.suffix not in known:
         raise ValueError(f"{out.name}: an exported model ends in {FORMATS}")
@@ -188,14 +186,6 @@ def _write_program(model: nn.Module, spec: Spec, path: Path, options: dict[str, 
     program = torch.export.export(network, (x,))
     text = json.dumps({**spec, "nms": "none"})
     torch.export.save(program, str(path), extra_files={"shufflenet_det.json": text})
-
-
-def _write_tflite(model: nn.Module, spec: Spec, path: Path, options: dict[str, Any]) -> None:
-    import litert_torch
-
-    network, x, _ = _raw_network(model, spec, path, decoded=True)
-    litert_torch.convert(network, (x,)).export(str(path))
-    path.with_suffix(".json").write_text(json.dumps({**spec, "nms": "none"}), encoding="utf-8")
 
 
 class _quiet:
