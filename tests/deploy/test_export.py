@@ -1,3 +1,4 @@
+import cv2
 import pytest
 
 from shufflenet_det.deploy import Detector, export
@@ -15,8 +16,12 @@ KINDS = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_boxes_are_those_of_pytorch(exported, kind):
     model, file = exported(kind)
+    images = photographs()
+    if kind == "nanodet_plus":
+        # OpenCV's warp leaves to chance which way halves are rounded: nothing to interpolate.
+        images = [cv2.resize(image, (320, 320)) for image in images]
     for runtime in KINDS[kind]:
-        found = compare(model, Detector(file, runtime=runtime), photographs())
+        found = compare(model, Detector(file, runtime=runtime), images)
         assert found.boxes > 50
         assert found.unmatched <= 0.02 * found.boxes, runtime
         assert found.pixels < 0.5, runtime
