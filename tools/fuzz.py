@@ -220,6 +220,7 @@ def ops(state: State, rng: random.Random, path: Path) -> None:
 def runtime_state(folder: Path) -> State:
     """A small ONNX file with the metadata of an exported detector."""
     import onnx
+
     from shufflenet_det.deploy import runtime  # noqa: F401
 
     model = Path(os.environ["FUZZ_ONNX"])
@@ -230,6 +231,7 @@ def runtime_state(folder: Path) -> State:
 def runtime(state: State, rng: random.Random, path: Path) -> None:
     import numpy as np
     import onnx
+
     from shufflenet_det.deploy import Detector
 
     path = path.with_suffix(".onnx")
