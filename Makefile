@@ -1,17 +1,17 @@
 # Two commands: `make demo` trains, evaluates and draws on synthetic data; `make test` runs every check.
-# Both set up .venv/ first and need Python 3.10 to 3.13 with venv, and a package index.
+# They set up .venv/ first and need Python 3.10 to 3.13 with venv, and a package index.
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 DEMO_DIR := work_dirs/demo
 DEMO_CONFIG := configs/faster_rcnn_shufflenet_coco.py
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint docs clean
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --quiet --upgrade pip
-	$(RUN) -m pip install --quiet --editable '.[lite,test]'
+	$(RUN) -m pip install --quiet --editable '.[lite,export,test]'
 	touch $@
 
 demo: $(VENV)/.installed
@@ -31,3 +31,10 @@ lint: $(VENV)/.installed
 
 clean:
 	rm -rf $(DEMO_DIR) data/demo
+
+docs: $(VENV)/.installed
+	$(RUN) -m pip install --quiet --editable '.[lite,export,docs]'
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(RUN) -m jupyter execute --output executed docs/quickstart.ipynb
+	mkdir -p build && mv docs/executed.ipynb build/quickstart.ipynb
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict --quiet
+	@echo "Pages: build/site/index.html; the notebook as it ran: build/quickstart.ipynb"

@@ -99,7 +99,9 @@ def _repair(
     for number, image in enumerate(content["images"]):
         where = f"images[{number}]"
         _require(path, where, image, ("id", "file_name"))
-        if "\\" in str(image["file_name"]):
+        if not isinstance(image["file_name"], str) or not image["file_name"]:
+            raise ValueError(f"{path}: {where}.file_name is {image['file_name']!r}, not a name")
+        if "\\" in image["file_name"]:
             image["file_name"] = image["file_name"].replace("\\", "/")
             repairs["file names with back-slashes were read with slashes"] += 1
         for side in ("width", "height"):
