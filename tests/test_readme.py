@@ -111,7 +111,8 @@ def test_no_placeholder_is_left(name):
 
 def rows():
     """{first cell: the other cells} of the table of channels by width."""
-    lines = [line for line in README.splitlines() if line.startswith("| V")]
+    page = (ROOT / "docs/config.md").read_text()
+    lines = [line for line in page.splitlines() if line.startswith("| V")]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     return {first: others for first, *others in cells}
 

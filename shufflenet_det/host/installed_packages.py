@@ -34,7 +34,7 @@ def get_installed_path(package: str) -> str:
     Raises:
         ModuleNotFoundError: Neither is installed.
     """
-    folder = _folder(package)
+    folder = _folder(package) or _folder(package.replace("-", "_"))
     if folder is not None:
         return folder
     try:

@@ -69,6 +69,7 @@ def test_a_config_that_ends_the_process_is_a_result(tmp_path):
     bad.write_text("model = __import__('os')._exit(7)\n")
     ((_, ended),) = stock_check.check([bad], timeout=300)
     assert (ended["outcome"], ended["reason"]) == ("fails", "the process ended with status 7")
+    bad.write_text("model = __import__('time').sleep(600)\n")
     ((_, slow),) = stock_check.check([bad], timeout=0.1)
     assert slow["reason"] == "not done after 0.1 seconds"
 
