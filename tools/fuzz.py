@@ -21,7 +21,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-CHUNK = 500
+CHUNK = 2500
 SECONDS = 300  # of one chunk
 MEMORY = 6 << 30
 
