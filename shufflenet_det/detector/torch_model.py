@@ -6,7 +6,6 @@ without the data set that the first builds, and with a checkpoint that fits or i
 
 import copy
 import logging
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,13 +22,11 @@ from torch import Tensor, nn
 from ..host import environment
 from ..weights import fit_data_preprocessor
 from ..weights.carried import carried_config, require_registered, warning_of_differences
-from ..weights.files import open_checkpoint
+from ..weights.files import is_safetensors, open_checkpoint
 from ..weights.fitting import require_fitting
 from .sources import Array
 
 _LOGGER = logging.getLogger("shufflenet_det")
-# mmdet's points, of which torch has warned since 1.10
-warnings.filterwarnings("ignore", "torch.meshgrid: in an upcoming release")
 
 
 class TorchModel:
@@ -98,7 +95,8 @@ class TorchModel:
 
 def _read(name: str) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
     """The tensors and the ``meta`` of a checkpoint."""
-    if name.endswith(".safetensors"):
+    path = Path(name).expanduser()
+    if name.endswith(".safetensors") or (path.is_file() and is_safetensors(path)):
         return open_checkpoint(name).tensors, {}
     content = CheckpointLoader.load_checkpoint(name, map_location="cpu", logger="silent")
     if not isinstance(content, Mapping):

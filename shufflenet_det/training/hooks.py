@@ -219,6 +219,9 @@ def _start(runner: Runner) -> str:
         return "all weights resumed"
     if runner._load_from:
         return f"weights of {runner._load_from}"
+    whole: Any = runner.cfg.model.get("init_cfg") or {}
+    if isinstance(whole, dict) and whole.get("type") == "Pretrained":
+        return f"weights of {whole['checkpoint']}"
     backbone: dict[str, Any] = runner.cfg.model.get("backbone") or {}
     init_cfg: Any = backbone.get("init_cfg") or {}
     inits = [init_cfg] if isinstance(init_cfg, dict) else init_cfg
