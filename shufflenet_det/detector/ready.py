@@ -1,6 +1,7 @@
 """The detectors that are ready to use: a config here and weights that somebody has published."""
 
 import difflib
+from http.client import HTTPException
 from pathlib import Path
 from urllib.error import URLError
 
@@ -51,11 +52,9 @@ def config_of(name: str) -> str | Path:
 
 def weights_path(record: Record) -> Path:
     """Where the weights of a ready detector are, or would be: torch's cache."""
-    import torch
+    from ..weights.files import cache_path
 
-    return (
-        Path(torch.hub.get_dir()) / "checkpoints" / (record.file or record.url.rsplit("/", 1)[-1])
-    )
+    return cache_path(record.url, record.file)
 
 
 def fetch_weights(record: Record) -> Path:
@@ -65,7 +64,7 @@ def fetch_weights(record: Record) -> Path:
         ConnectionError: It is not there and cannot be downloaded; the message says where to put it.
         ValueError: What came is another file.
     """
-    import torch
+    from ..weights.files import download
 
     path = weights_path(record)
     if path.is_file():
@@ -75,15 +74,10 @@ def fetch_weights(record: Record) -> Path:
             f"no program can download the weights of {record.name}: get {record.file} from "
             f"{record.url} and put it at {path}, or give its path as the checkpoint"
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    digest = record.digest.removeprefix("sha256:") if "sha256:" in record.digest else None
     try:
-        torch.hub.download_url_to_file(record.url, str(path), hash_prefix=digest)
-    except (URLError, TimeoutError, ConnectionError) as error:
+        return download(record.url, record.digest, progress=True)
+    except (URLError, TimeoutError, ConnectionError, HTTPException) as error:
         raise ConnectionError(
             f"could not download the weights of {record.name} ({error}): get {record.url} where "
             f"there is a network and put it at {path}, or give its path as the checkpoint"
         ) from error
-    except RuntimeError as error:
-        raise ValueError(f"what {record.url} gave was not kept: {error}") from error
-    return path

@@ -219,6 +219,11 @@ def _let_ssd_predict(module: ModuleType) -> None:
         module.SSDHead.loss_cls = None
 
 
+def _quiet_meshgrid(module: ModuleType) -> None:
+    """mmdet calls it in six places without the argument that torch has wanted since 1.10."""
+    warnings.filterwarnings("ignore", "torch.meshgrid: in an upcoming release")
+
+
 _WORKAROUNDS: dict[str, Callable[[ModuleType], None]] = {
     "torch": _extend_safe_loader,
     "mmengine": _extend_safe_loader,
@@ -233,5 +238,6 @@ _WORKAROUNDS: dict[str, Callable[[ModuleType], None]] = {
     "mmdet.registry": _register,
     "mmdet.apis.inference": _copy_pipeline,
     "mmdet.datasets.api_wrappers": _in("coco_api"),
+    "mmdet.models": _quiet_meshgrid,
     "mmdet.models.dense_heads.ssd_head": _let_ssd_predict,
 }

@@ -17,6 +17,7 @@ from mmengine.runner import EpochBasedTrainLoop, Runner, find_latest_checkpoint
 
 from ..host.local_files import written_whole
 from ..version import __version__
+from ..weights.fitting import not_finite
 from . import curves
 from .fitting import schedule_problems
 from .seeds import SeedHook
@@ -69,12 +70,6 @@ class FiniteHook(Hook):
                 f"after iteration {runner.iter} {_some(bad)} of the weights are not finite, and "
                 f"were not saved. {_kept(runner)}. Lower optim_wrapper.optimizer.lr"
             )
-
-
-def not_finite(tensors: dict[str, Any]) -> list[str]:
-    """The names of the tensors that hold NaN or infinity."""
-    floating = {k: v for k, v in tensors.items() if torch.is_floating_point(v)}
-    return [name for name, tensor in floating.items() if not torch.isfinite(tensor).all()]
 
 
 def _some(names: Sequence[str]) -> str:
@@ -224,6 +219,9 @@ def _start(runner: Runner) -> str:
         return "all weights resumed"
     if runner._load_from:
         return f"weights of {runner._load_from}"
+    whole: Any = runner.cfg.model.get("init_cfg") or {}
+    if isinstance(whole, dict) and whole.get("type") == "Pretrained":
+        return f"weights of {whole['checkpoint']}"
     backbone: dict[str, Any] = runner.cfg.model.get("backbone") or {}
     init_cfg: Any = backbone.get("init_cfg") or {}
     inits = [init_cfg] if isinstance(init_cfg, dict) else init_cfg

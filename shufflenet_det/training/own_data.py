@@ -3,7 +3,6 @@
 import json
 import os
 import re
-from collections.abc import Iterable
 from pathlib import Path
 
 from mmengine.logging import print_log
@@ -55,7 +54,7 @@ def config_for_folder(folder: str | Path, work_dir: str | Path, model: str, seed
         parts.setdefault("train", whole)
         write(source, folder, out)
         counts = (f"{len(content['images'])} in {part}" for part, content in parts.items())
-        _say([f"{folder}: {source.format}, images: {', '.join(counts)}", *source.notes])
+        print(f"{folder}: {source.format}, images: {', '.join(counts)}", *source.notes, sep="\n")
     images = len(json.loads((out / "train.json").read_text())["images"])
     epochs = min(max(IMAGES_SEEN // max(images, 1), EPOCHS[0]), EPOCHS[1])
     values = {
@@ -73,13 +72,10 @@ def config_for_folder(folder: str | Path, work_dir: str | Path, model: str, seed
     return config
 
 
-def _say(lines: Iterable[str]) -> None:
-    for line in lines:
-        print_log(line, logger="current")
-
-
 def report(work_dir: str | Path) -> Path:
-    """Evaluate the best checkpoint of a run of :func:`config_for_folder`, and say what is next.
+    """Evaluate a run of :func:`config_for_folder`, and say what is next.
+
+    Its best checkpoint is taken, or its newest where no validation found a box.
 
     Args:
         work_dir: The work folder.
@@ -88,26 +84,27 @@ def report(work_dir: str | Path) -> Path:
         The HTML report: on the test part, or on the validation part where there is no other.
 
     Raises:
-        FileNotFoundError: The run has no best checkpoint.
+        FileNotFoundError: The run has no checkpoint.
     """
     from ..detector import Detector
     from ..evaluation import report as write_report
 
     work = Path(work_dir)
-    best = max(work.glob("best_*.pth"), key=os.path.getmtime, default=None)
-    if best is None:
-        raise FileNotFoundError(f"{work}: no best_*.pth, so nothing to evaluate")
+    saved = list(work.glob("best_*.pth")) or list(work.glob("epoch_*.pth"))
+    if not saved:
+        raise FileNotFoundError(f"{work}: no checkpoint, so nothing to evaluate")
+    best = max(saved, key=os.path.getmtime)
     part = "test" if (work / "data" / "test.json").is_file() else "val"
     detector = Detector(str(work / "config.py"), str(best), score_threshold=0)
     result = write_report(
         work / "data" / f"{part}.json", detector, work / "data" / "images", work / "report"
     )
-    figures = ", ".join(f"{k} {v:.1f}" for k, v in list(result["metrics"].items())[:2] if v)
-    _say(
-        [
-            f"{part}: {figures}; report: {work / 'report' / 'report.html'}",
-            f"detect: shufflenet-det predict {best} IMAGES --out drawn",
-            f"export: shufflenet-det export {work / 'config.py'} {best} detector.onnx",
-        ]
-    )
+    first = list(result["metrics"].items())[:2]
+    figures = ", ".join(f"{name} {value:.1f}" for name, value in first if value is not None)
+    for line in (
+        f"{part}: {figures or 'no box found'}; report: {work / 'report' / 'report.html'}",
+        f"detect: shufflenet-det predict {best} IMAGES --out drawn",
+        f"export: shufflenet-det export {work / 'config.py'} {best} detector.onnx",
+    ):
+        print_log(line, logger="current")
     return work / "report" / "report.html"

@@ -78,16 +78,19 @@ def open_checkpoint(name: str) -> Checkpoint:
     if record is not None and record.unreadable:
         raise ValueError(f"{name!r} cannot be loaded: {record.unreadable}")
     if record is not None and not record.can_be_fetched:
+        path = cache_path(record.url, record.file)
+        if path.is_file():
+            return _checkpoint(name, *_open(path))
         raise FileNotFoundError(
             f"{name!r}: no program can fetch this; get {record.file} from {record.url} and give "
-            "its path"
+            f"its path, or put it at {path}"
         )
     url = record.url if record is not None else name
     if "://" not in url:
         raise FileNotFoundError(f"checkpoint {name!r} not found")
     try:
         if url.startswith(("http://", "https://", "file://")):
-            return _checkpoint(name, *_open(_download(url, record.digest if record else "")))
+            return _checkpoint(name, *_open(download(url, record.digest if record else "")))
         return _checkpoint(name, CheckpointLoader.load_checkpoint(url, "cpu", logger="silent"))
     except KeyError as error:
         raise FileNotFoundError(f"checkpoint {name!r}: mmengine knows no such name") from error
@@ -194,7 +197,7 @@ def _open(path: Path, *, wrapped: bool = False) -> tuple[Any, dict[str, Any] | N
     try:
         member = _only_member(path) if zipfile.is_zipfile(path) else None
         if member is None:
-            if _is_safetensors(path):
+            if is_safetensors(path):
                 return _open_safetensors(path)
             with torch.serialization.safe_globals(INERT):
                 return load_from_local(str(path), map_location="cpu"), None
@@ -246,11 +249,6 @@ def _only_member(path: Path) -> str | None:
     return names[0]
 
 
-def _is_safetensors(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(_HEADER_BYTES + 1)[_HEADER_BYTES:] == b"{"
-
-
 def _open_safetensors(path: Path) -> tuple[Any, dict[str, Any] | None]:
     with _safetensors("reading", path).safe_open(str(path), framework="pt") as file:
         names = list(file.keys())
@@ -278,25 +276,53 @@ def _matches(path: Path, digest: str) -> bool:
     return hashlib.new(algorithm, path.read_bytes()).hexdigest().startswith(published)
 
 
-def _download(url: str, digest: str) -> Path:
+def is_safetensors(path: Path) -> bool:
+    """Whether a file is of this form, whatever its name."""
+    with path.open("rb") as file:
+        return file.read(_HEADER_BYTES + 1)[_HEADER_BYTES:] == b"{"
+
+
+def cache_path(url: str, file: str = "") -> Path:
+    """Where torch's cache keeps what a URL gives, a page's ``file`` too.
+
+    Other URLs end in the same name, so the URL's digest goes before it.
+    """
+    key = hashlib.sha256(url.encode()).hexdigest()[:16]
+    name = file or url.rstrip("/").rsplit("/", 1)[-1]
+    return Path(torch.hub.get_dir()) / "checkpoints" / f"{key}-{name}"
+
+
+def download(url: str, digest: str = "", *, progress: bool = False) -> Path:
     """Fetch a file into torch's cache, whole or not at all.
 
     One process of a machine downloads, the others wait for it. A published file that is in the
     cache already, by torchvision's or mmengine's doing, is taken.
+
+    Args:
+        url: Of the file.
+        digest: What the file's digest begins with, such as ``sha256:5666bf0f80``; may be empty.
+        progress: Show a bar.
+
+    Returns:
+        The file.
+
+    Raises:
+        URLError, TimeoutError, ConnectionError, HTTPException: It cannot be downloaded.
+        ValueError: What came has another digest.
     """
-    folder = Path(torch.hub.get_dir()) / "checkpoints"
-    name = url.rstrip("/").rsplit("/", 1)[-1]
+    path = cache_path(url)
+    folder, name = path.parent, url.rstrip("/").rsplit("/", 1)[-1]
     shared = folder / name
     # Of a zip file, the published digest is that of the file inside.
     checked = digest if not name.endswith(".zip") else ""
     if checked and shared.is_file() and _matches(shared, checked):
         return shared
-    key = hashlib.sha256(url.encode()).hexdigest()[:16]  # other URLs end in the same name
-    path = folder / f"{key}-{name}"
+    if path.is_file():
+        return path
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / f".{key}.lock"):
+    with FileLock(folder / f".{path.name.partition('-')[0]}.lock"):
         if not path.is_file():
-            torch.hub.download_url_to_file(url, str(path), progress=False)
+            torch.hub.download_url_to_file(url, str(path), progress=progress)
             if checked and not _matches(path, checked):
                 path.unlink()
                 raise ValueError(
