@@ -112,7 +112,10 @@ def _repair(
         if not isinstance(image.get("width"), int) or not isinstance(image.get("height"), int):
             if image_root is None:
                 raise ValueError(f"{path}: {where} has no whole numbers 'width' and 'height'")
-            image["width"], image["height"] = image_size(Path(image_root, image["file_name"]))
+            try:
+                image["width"], image["height"] = image_size(Path(image_root, image["file_name"]))
+            except (OSError, ValueError) as error:
+                raise ValueError(f"{path}: {where} has no 'width' and 'height': {error}") from error
             repairs["images without a size got that of their file"] += 1
     known = {
         "image_id": {image["id"] for image in content["images"]},
