@@ -1,6 +1,7 @@
 """Write a detector as one file for a device: ONNX, OpenVINO, ncnn or torch.export."""
 
 import argparse
+from typing import Any
 
 EXAMPLE = "shufflenet-det export configs/nanodet/nanodet_plus_m_416.py best.pth model.onnx"
 
@@ -49,7 +50,7 @@ def run(args: argparse.Namespace) -> None:
         print(f"not compared with PyTorch: {error}")
         return
 
-    def reference(image):
+    def reference(image: Any) -> Any:
         from shufflenet_det.detector.sources import read_image
 
         return torch_model(read_image(image))

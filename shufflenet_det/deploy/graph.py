@@ -84,9 +84,10 @@ def add_preprocessing(ops: GraphBuilder, image: Value, spec: dict[str, Any]) -> 
         The network's input (1, 3, h, w), float, and where the image lies in it.
     """
     fixed = spec["resize"] != "keep"
-    size = ops.Slice(ops.Shape(image), ops.ints(0), ops.ints(2))
+    size: Any = ops.Slice(ops.Shape(image), ops.ints(0), ops.ints(2))
     full = ops.ints(spec.get("height", 0), spec.get("width", 0))
-    new, over, under = ops.value(full), ops.value(full), size
+    new: Any = ops.value(full)
+    over, under = ops.value(full), size
     if not fixed or spec.get("keep_ratio"):
         # Whole numbers throughout: mmcv rounds halves up, and OpenVINO computes in float32.
         long, short = ops.ReduceMax(size, keepdims=1), ops.ReduceMin(size, keepdims=1)
@@ -97,7 +98,7 @@ def add_preprocessing(ops: GraphBuilder, image: Value, spec: dict[str, Any]) -> 
         most, least = ops.ints(most), ops.ints(least)
         by_long = ops.LessOrEqual(ops.Mul(short, most), ops.Mul(long, least))
         over, under = ops.Where(by_long, most, least), ops.Where(by_long, long, short)
-    offset = None
+    offset: Any = None
     if not fixed:
         doubled = ops.Add(ops.Mul(ops.Mul(size, over), ops.ints(2)), under)
         new = over = ops.Div(doubled, ops.Mul(under, ops.ints(2)))
@@ -124,7 +125,7 @@ def add_preprocessing(ops: GraphBuilder, image: Value, spec: dict[str, Any]) -> 
     if fixed:  # which inference of shapes cannot always find
         x = ops.Reshape(x, ops.ints(1, 3, *(-(-full // divisor) * divisor)))
 
-    def turned(value: Value) -> Value:
+    def turned(value: Any) -> Value:
         return ops.Cast(ops.Gather(value, ops.ints(1, 0, 1, 0)), to=ir.DataType.FLOAT)
 
     return x, Frame(
@@ -372,7 +373,7 @@ def absorb(graph: ir.Graph, other: ir.Graph, inputs: Sequence[Value], prefix: st
     for own, given in zip(list(other.inputs), inputs, strict=True):
         own.replace_all_uses_with(given)
     for value in list(other.initializers.values()):
-        del other.initializers[value.name]
+        del other.initializers[str(value.name)]
         value.name = f"{prefix}/{value.name}"
         graph.register_initializer(value)
     for node in list(other):

@@ -21,9 +21,7 @@ class DenseNetwork(nn.Module):
         maps: Return the neck's maps, too.
     """
 
-    def __init__(
-        self, detector: nn.Module, head: nn.Module, *, raw: bool = False, maps: bool = False
-    ) -> None:
+    def __init__(self, detector: Any, head: Any, *, raw: bool = False, maps: bool = False) -> None:
         """Take a detector apart.
 
         Args:
@@ -81,7 +79,7 @@ class DenseNetwork(nn.Module):
 class RoINetwork(nn.Module):
     """What a two-stage detector computes on every pooled RoI."""
 
-    def __init__(self, roi_head: nn.Module) -> None:
+    def __init__(self, roi_head: Any) -> None:
         """Take an RoI head apart."""
         super().__init__()
         self.shared_head = roi_head.shared_head if roi_head.with_shared_head else None

@@ -64,7 +64,9 @@ def build(model: nn.Module, spec: Spec, *, nms: bool = True, half: bool = False)
     graph.inputs.append(image)
     graph.outputs.clear()
     names = ("boxes", "scores", "labels") if nms else ("boxes", "scores")
-    shapes = [["boxes", 4], ["boxes"], ["boxes"]] if nms else [["boxes", 4], ["boxes", "classes"]]
+    shapes: list[list[int | str]] = (
+        [["boxes", 4], ["boxes"], ["boxes"]] if nms else [["boxes", 4], ["boxes", "classes"]]
+    )
     for name, shape, value in zip(names, shapes, results, strict=True):
         out = ops.Identity(value)
         out.name, out.shape = name, ir.Shape(shape)
@@ -103,7 +105,7 @@ def _single_stage(
 
 
 def _second_stage(
-    model: nn.Module,
+    model: Any,
     graph: ir.Graph,
     ops: GraphBuilder,
     spec: Spec,
@@ -167,7 +169,7 @@ def _suppress(ops: GraphBuilder, found: parts.Parts, spec: Spec) -> parts.Parts:
     )
 
 
-def _roi_layers(extractor: nn.Module) -> Any:
+def _roi_layers(extractor: Any) -> Any:
     from mmcv.ops import RoIAlign
     from mmdet.models.roi_heads import SingleRoIExtractor
 
@@ -213,7 +215,7 @@ def _export(network: nn.Module, inputs: tuple[Tensor, ...], dynamic: Any) -> ir.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-        program = torch.onnx.export(
+        program: Any = torch.onnx.export(
             network.eval(),
             inputs,
             dynamo=True,

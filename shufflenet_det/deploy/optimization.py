@@ -2,6 +2,7 @@
 
 import copy
 from itertools import pairwise
+from typing import Any
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -15,6 +16,7 @@ def fold_norms(model: nn.Module) -> nn.Module:
     ``Sequential``, or mmcv's ``ConvModule``.
     """
     model = copy.deepcopy(model).eval()
+    parent: Any
     for parent in model.modules():
         names = [name for name, _ in parent.named_children()]
         if isinstance(parent, nn.Sequential):

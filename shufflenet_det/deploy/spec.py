@@ -17,7 +17,6 @@ from importlib import metadata
 from typing import Any
 
 from mmengine.config import Config
-from torch import nn
 
 from ..version import __version__
 
@@ -27,7 +26,7 @@ _IDLE = ("LoadImageFromFile", "LoadAnnotations", "PackDetInputs")
 _ALL = 100_000  # a limit of boxes as high as this is none
 
 
-def describe(cfg: Config, model: nn.Module, classes: list[str]) -> Spec:
+def describe(cfg: Config, model: Any, classes: list[str]) -> Spec:
     """The description of a detector.
 
     Args:

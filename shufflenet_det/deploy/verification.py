@@ -36,7 +36,7 @@ class Differences:
     score: float = 0.0
     summaries: list[list[float]] = field(default_factory=list)
 
-    def add(self, first: sv.Detections, second: sv.Detections) -> None:
+    def add(self, first: Any, second: Any) -> None:
         """Compare the boxes of one more image."""
         self.images += 1
         self.boxes += len(first)
@@ -135,7 +135,7 @@ def find_dataset(dataset: str | Path) -> tuple[Path, Path]:
     raise FileNotFoundError(f"the images of {str(path)!r}, such as {images[0]['file_name']}")
 
 
-def _as_coco(found: sv.Detections, image_id: Any, ids: Sequence[Any]) -> Iterable[dict[str, Any]]:
+def _as_coco(found: Any, image_id: Any, ids: Sequence[Any]) -> Iterable[dict[str, Any]]:
     sides = found.xyxy[:, 2:] - found.xyxy[:, :2]
     for corner, side, score, label in zip(
         found.xyxy[:, :2], sides, found.confidence, found.class_id, strict=True

@@ -24,7 +24,8 @@ EXPORTED_SUFFIXES = (".onnx", ".xml", ".param", ".tflite", ".pt2")
 class Model(Protocol):
     """What a detector runs on; it returns a ``supervision.Detections``."""
 
-    classes: Sequence[str]
+    @property
+    def classes(self) -> Sequence[str]: ...
 
     def __call__(self, image: Array) -> Any:
         """All boxes of one BGR image, with ``confidence`` and ``class_id``."""

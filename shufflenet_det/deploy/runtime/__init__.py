@@ -1,13 +1,12 @@
 """Exported detectors on a runtime of choice; nothing here imports torch, mmengine or mmdet."""
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 import supervision as sv
 
-from ...detector.sources import ImageSource, read_image
+from ...detector.sources import read_image
 from .engines import open_engine
 
 __all__ = ["Detector"]
@@ -41,12 +40,6 @@ class Detector:
         self._engine, self.spec = open_engine(Path(model), runtime, threads)
         self.classes: tuple[str, ...] = tuple(self.spec["classes"])
 
-    @overload
-    def __call__(self, image: ImageSource) -> sv.Detections: ...
-
-    @overload
-    def __call__(self, image: Sequence[ImageSource]) -> list[sv.Detections]: ...
-
     def __call__(self, image: Any) -> Any:
         """Detect on an image, or on each of several.
 
@@ -63,8 +56,8 @@ class Detector:
         """
         if isinstance(image, list | tuple):
             return [self(one) for one in image]
-        outs = self._engine(np.ascontiguousarray(read_image(image)[..., ::-1]))
-        boxes, scores, labels = outs if len(outs) == 3 else suppress(*outs, self.spec)
+        outs: Any = self._engine(np.ascontiguousarray(read_image(image)[..., ::-1]))
+        boxes, scores, labels = outs if len(outs) == 3 else suppress(outs[0], outs[1], self.spec)
         names = np.array([self.classes[label] for label in labels], dtype=str)
         return sv.Detections(
             xyxy=boxes.reshape(-1, 4).astype(np.float32),

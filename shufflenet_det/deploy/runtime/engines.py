@@ -88,7 +88,7 @@ def _openvino(module: Any, path: Path, threads: int | None) -> tuple[Engine, str
     for key in ([METADATA], ["framework", METADATA]):
         if model.has_rt_info(key):
             text = str(model.get_rt_info(key).value)
-    config = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+    config: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
     if threads:
         config["INFERENCE_NUM_THREADS"] = threads
     compiled = core.compile_model(model, "CPU", config)
@@ -145,7 +145,7 @@ def preprocess(image: np.ndarray, spec: Spec) -> tuple[np.ndarray, np.ndarray, n
     offset = (full - factors * size) / 2
     if spec["resize"] == "warp":
         matrix = np.array([[factors[0], 0, offset[0]], [0, factors[1], offset[1]], [0, 0, 1]])
-        x = cv2.warpPerspective(image, matrix, full.tolist())
+        x: Any = cv2.warpPerspective(image, matrix, full.tolist())
     else:
         x = cv2.resize(image, full.tolist(), interpolation=cv2.INTER_LINEAR)
     if spec["channels"] == "BGR":
