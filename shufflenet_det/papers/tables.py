@@ -7,7 +7,7 @@ A page says where a table goes, and of what::
     <!-- end of table -->
 
 Before the bar stands the name of a set of results, or ``papers/v1`` or ``papers/v2`` for a paper's
-table beside ours, or the path of a CSV file; behind it stand the headings of the columns that are
+table compared with ours, or the path of a CSV file; behind it stand the headings of the columns that are
 wanted, if not all. What is between the two comments is replaced.
 """
 

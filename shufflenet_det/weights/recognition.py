@@ -216,9 +216,9 @@ def _of_own(checkpoint: Checkpoint, place: str, stated: Mapping[str, Any]) -> We
     for key in [key for key in tensors if key.startswith(("fc.", "head.fc."))]:
         classifier[key.rpartition(".")[2]] = tensors.pop(key)
     for leaf in ("weight", "bias"):
-        beside = f"{start.removesuffix('backbone.')}head.fc.{leaf}"
-        if beside in checkpoint.tensors:
-            classifier[leaf] = checkpoint.tensors[beside]
+        fc_key = f"{start.removesuffix('backbone.')}head.fc.{leaf}"
+        if fc_key in checkpoint.tensors:
+            classifier[leaf] = checkpoint.tensors[fc_key]
     return Weights(
         checkpoint.name,
         Source(f"this package's {network.__name__.removeprefix('ShuffleNet')}", network.__name__),
