@@ -1,14 +1,16 @@
-"""The configs that come with the package, found by name."""
+"""The shipped configs, found by name, and a walk through any config."""
 
 import difflib
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 _PACKAGE = Path(__file__).parent
 
 
 def config_folder() -> Path:
-    """The folder of the shipped configs: beside the package's modules, or of the checkout."""
+    """The folder of the shipped configs: in the installed package, or in the checkout."""
     installed = _PACKAGE / "configs"
     return installed if installed.is_dir() else _PACKAGE.parent / "configs"
 
@@ -53,3 +55,12 @@ def find_config(name: str | os.PathLike[str]) -> Path:
     raise FileNotFoundError(
         f"config {os.fspath(name)!r} is neither a file nor the name of a config; {hint}"
     )
+
+
+def dicts_in(node: Any) -> Iterator[Any]:
+    """Every dict of a tree of dicts, lists and tuples, the node itself first."""
+    if isinstance(node, dict):
+        yield node
+    children = node.values() if isinstance(node, dict) else node
+    for child in children if isinstance(node, dict | list | tuple) else ():
+        yield from dicts_in(child)

@@ -214,7 +214,7 @@ def test_drawing_changes_a_copy_and_writes_it(detector, photo, tmp_path):
     assert np.array_equal(cv2.imread(str(tmp_path / "new" / "out.png")), drawn)
     with pytest.raises(ValueError, match=r"'\.xyz' is no format"):
         detector(photo).plot(tmp_path / "out.xyz")
-    with pytest.raises(ValueError, match="know no image"):
+    with pytest.raises(ValueError, match="have no image"):
         Detections.of(sv.Detections.empty(), CLASSES, None).plot()
 
 
@@ -299,18 +299,18 @@ def test_shipped_configs_are_read_as_data_equal_to_themselves(root, name):
 
 def test_a_checkpoint_of_other_classes_or_another_width_is_refused(root, checkpoint):
     for_coco = config_of(root, SSDLITE, classes=[str(i) for i in range(80)])
-    with pytest.raises(ValueError, match=r"does not fit .*trained on 3 classes; .*another shape"):
+    with pytest.raises(ValueError, match=r"was trained on 3 classes .* 80 classes"):
         Detector(for_coco, checkpoint)
     wide = config_of(root, SSDLITE)
     wide.model.backbone.widen_factor = 1.5
-    with pytest.raises(ValueError, match=r"does not fit .*backbone.* is \(.*, not \("):
+    with pytest.raises(ValueError, match=r"does not fit .*have another shape \(backbone\."):
         Detector(wide, checkpoint)
 
 
 def test_tensors_that_are_missing_left_over_or_not_finite_are_refused(checkpoint, tmp_path):
     path = tmp_path / "changed.pth"
     for change, says in (
-        (lambda state: state.pop("backbone.conv1.0.weight"), "1 tensors are missing"),
+        (lambda state: state.pop("backbone.conv1.0.weight"), "1 are missing"),
         (lambda state: state.update(more=torch.zeros(1)), r"1 tensors are left over \(more\)"),
         (lambda state: next(iter(state.values())).fill_(float("nan")), "not finite"),
     ):

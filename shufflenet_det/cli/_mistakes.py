@@ -33,7 +33,7 @@ def sentence(error: BaseException) -> str | None:
     for one in _chain(error):
         if died := _WORKER_DIED.search(str(one)):
             return (
-                f"a data-loading process {died[1]}, most often for want of memory: lower "
+                f"a data-loading process {died[1]}, most often because memory ran out: lower "
                 "train_dataloader.num_workers or batch_size; --resume continues a training"
             )
     if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError):

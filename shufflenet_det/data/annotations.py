@@ -37,7 +37,7 @@ def read_and_repair(
         FileNotFoundError: The file does not exist.
         ValueError: It is not JSON, or not in COCO's format; names the file and the entry.
     """
-    content = _load(path)
+    content = read_json(path)
     if not isinstance(content, dict) or not isinstance(content.get("images"), list):
         found = sorted(content)[:5] if isinstance(content, dict) else type(content).__name__
         raise ValueError(
@@ -78,7 +78,8 @@ def image_size(path: str | Path) -> tuple[int, int]:
     return (height, width) if rotated else (width, height)
 
 
-def _load(path: str | Path) -> Any:
+def read_json(path: str | Path) -> Any:
+    """Read JSON in UTF-8 or UTF-16, or raise a ValueError that names the file."""
     raw = Path(path).read_bytes()
     try:
         return json.loads(

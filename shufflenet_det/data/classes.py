@@ -1,9 +1,11 @@
-"""The classes of a data set of one's own, read from its annotations."""
+"""The classes of a data set, read from its annotations."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from ..config_files import dicts_in
+from .annotations import read_json
 
 _SPLITS = ("train", "val", "test")
 
@@ -30,8 +32,8 @@ def fit_classes(cfg: Any) -> tuple[str, ...] | None:
     if path is None:
         return None
     try:
-        classes = tuple(category["name"] for category in json.loads(path.read_text())["categories"])
-    except (ValueError, TypeError, KeyError) as error:
+        classes = tuple(str(category["name"]) for category in read_json(path)["categories"])
+    except (TypeError, KeyError) as error:
         raise ValueError(
             f"{str(path)!r}: COCO json has 'categories', each with a 'name' ({error!r})"
         ) from error
@@ -39,20 +41,11 @@ def fit_classes(cfg: Any) -> tuple[str, ...] | None:
         raise ValueError(f"{str(path)!r}: its 'categories' are empty")
     for dataset in wanting:
         dataset["metainfo"]["classes"] = classes
-    for node in _dicts(cfg["model"]):
+    for node in dicts_in(cfg["model"]):
         if "num_classes" in node:
             node["num_classes"] = len(classes)
     return classes
 
 
 def _datasets(loader: Any) -> Iterator[Any]:
-    return (node for node in _dicts(loader) if "ann_file" in node)
-
-
-def _dicts(node: Any) -> Iterator[Any]:
-    """Every dict of a tree of dicts, lists and tuples, the node itself first."""
-    if isinstance(node, dict):
-        yield node
-    children = node.values() if isinstance(node, dict) else node
-    for child in children if isinstance(node, dict | list | tuple) else ():
-        yield from _dicts(child)
+    return (node for node in dicts_in(loader) if "ann_file" in node)

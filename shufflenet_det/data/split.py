@@ -5,10 +5,11 @@ test on these (V1, Sec. 4.4; V2, Sec. 4). 82,783 + 40,504 images without them ar
 has the same images under other names: val2017 is minival, train2017 the rest.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from .annotations import read_json
 
 
 class Counts(NamedTuple):
@@ -73,10 +74,10 @@ def _read(path: Path) -> tuple[list[tuple[int, str]], list[int]]:
     if not path.is_file():
         raise FileNotFoundError(f"{path} not found: `shufflenet-det download-coco` gets COCO 2017")
     try:
-        content = json.loads(path.read_bytes())
+        content = read_json(path)
         images = [(_whole(i["id"]), str(i["file_name"])) for i in content["images"]]
         return images, [_whole(a["image_id"]) for a in content["annotations"]]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is no COCO annotation file: {error!r}") from error
 
 

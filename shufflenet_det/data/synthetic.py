@@ -295,7 +295,7 @@ def _checked_counts(train: int, val: int, seed: int, least: int) -> dict[str, in
 
 
 def _make_whole(root: Path, made_with: dict[str, Any], build: Callable[[Path], None]) -> Path:
-    """Build a folder beside its place and rename it, unless it is there already."""
+    """Build a folder under a temporary name and rename it, unless it exists."""
     from filelock import FileLock
 
     made_with = {"version": _VERSION, **made_with}

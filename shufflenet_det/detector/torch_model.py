@@ -21,8 +21,9 @@ from torch import Tensor, nn
 
 from ..host import environment
 from ..weights import fit_data_preprocessor
-from ..weights.carried import carried_config, differences, require_registered
+from ..weights.carried import carried_config, require_registered, warning_of_differences
 from ..weights.files import is_safetensors, open_checkpoint
+from ..weights.fitting import require_fitting
 from .sources import Array
 
 _LOGGER = logging.getLogger("shufflenet_det")
@@ -69,7 +70,8 @@ class TorchModel:
             cfg = config if isinstance(config, Config) else Config.fromfile(config)
             if "mean" not in (cfg.model.get("data_preprocessor") or {}):
                 fit_data_preprocessor(cfg.model)  # that of the backbone's published weights
-            _warn_of_differences(cfg, meta, name)
+            if warning := warning_of_differences(cfg.model, meta, name):
+                _LOGGER.warning("%s", warning)
         self.classes: Sequence[str] = _classes(cfg, meta)
         self.model: Any = _build(cfg.model, device or get_device())
         _load(self.model, state, name, cfg, meta)
@@ -114,21 +116,6 @@ def _carried(meta: Mapping[str, Any], name: str, trust: bool) -> Config:
     return cfg
 
 
-def _warn_of_differences(cfg: Config, meta: Mapping[str, Any], name: str) -> None:
-    try:
-        carried = carried_config(meta, name)
-    except ValueError:
-        return  # it is not used
-    found = differences(cfg.model, carried.get("model", {})) if carried else []
-    if found:
-        _LOGGER.warning(
-            "%r was trained with another model than %s states (give it alone to use its own): %s",
-            name,
-            cfg.filename or "the config",
-            "; ".join(found[:5]) + ("; …" if len(found) > 5 else ""),
-        )
-
-
 def _classes(cfg: Config, meta: Mapping[str, Any]) -> tuple[str, ...]:
     """The checkpoint's own, else the config's, else those of its kind of data set."""
     stated = {str(k).lower(): v for k, v in (meta.get("dataset_meta") or {}).items()}
@@ -157,35 +144,13 @@ def _load(
     model: nn.Module, state: Mapping[str, Tensor], name: str, cfg: Config, meta: Mapping[str, Any]
 ) -> None:
     """Load every tensor of a detector, or raise."""
-    own = model.state_dict()
-    misfits = [
-        f"{key} is {tuple(state[key].shape)}, not {tuple(own[key].shape)}"
-        for key in own
-        if key in state and state[key].shape != own[key].shape
-    ]
-    missing, left_over = [], []
-    if not misfits:
-        missing, left_over = model.load_state_dict(state, strict=False)
-        missing = [key for key in missing if not key.endswith("num_batches_tracked")]
-    problems = [
-        f"{len(keys)} tensors {what} ({', '.join(keys[:2])}{', …' if len(keys) > 2 else ''})"
-        for what, keys in (
-            ("have another shape", misfits),
-            ("are missing", missing),
-            ("are left over", left_over),
-        )
-        if keys
-    ]
-    if problems:
-        trained = (meta.get("dataset_meta") or {}).get("classes")
-        classes = f"it was trained on {len(trained)} classes; " if trained else ""
+    require_fitting(model, {"state_dict": state, "meta": meta}, name, _classes(cfg, {}))
+    _, left_over = model.load_state_dict(state, strict=False)
+    if left_over:
         raise ValueError(
-            f"{name!r} does not fit {cfg.filename or 'the config'}: {classes}of {len(own)} "
-            + "; ".join(problems)
+            f"{name!r} does not fit {cfg.filename or 'the config'}: {len(left_over)} tensors are "
+            f"left over ({', '.join(left_over[:2])}{', …' if len(left_over) > 2 else ''})"
         )
-    broken = [key for key, value in own.items() if not torch.isfinite(value).all()]
-    if broken:
-        raise ValueError(f"{name!r} holds numbers that are not finite, in {broken[0]} for one")
 
 
 def _pipeline(cfg: Config) -> Any:

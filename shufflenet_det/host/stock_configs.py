@@ -10,9 +10,11 @@ import re
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from ..config_files import dicts_in
 
 # What is put in: half the width, which is enough to try the rest.
 BACKBONE = {"type": "shufflenet_det.ShuffleNetV2", "widen_factor": 0.5}
@@ -161,7 +163,7 @@ def _try(path: Path, ours: bool = True) -> None:
         put_backbone(model)
     size = _tidy(model, path)
     # As the config's own pipeline loads them: mmdet's RTMDet cannot train on boxes with masks.
-    masks = any(part.get("with_mask") for part in _dicts(config.to_dict()))
+    masks = any(part.get("with_mask") for part in dicts_in(config.to_dict()))
     init_default_scope("mmdet")
     MMLogger.get_current_instance().setLevel("ERROR")
     torch.manual_seed(0)
@@ -179,7 +181,7 @@ def _tidy(model: Cfg, path: Path) -> tuple[int, int]:
     """Leave out downloads and work that is not needed; return the images' height and width."""
     size = _IMAGE
     configs = path.parent.parent
-    for part in _dicts(model):
+    for part in dicts_in(model):
         if part.get("type") == "SyncBN":  # needs a GPU; mmengine replaces it likewise
             part["type"] = "BN"
         if isinstance(part.get("init_cfg"), dict) and part["init_cfg"].get("type") == "Pretrained":
@@ -201,20 +203,12 @@ def _tidy(model: Cfg, path: Path) -> tuple[int, int]:
     return size
 
 
-def _dicts(value: Any) -> Iterator[Cfg]:
-    if isinstance(value, dict):
-        yield value
-    for item in value.values() if isinstance(value, dict) else value:
-        if isinstance(item, dict | list | tuple):
-            yield from _dicts(item)
-
-
 def _batch(model: Cfg, size: tuple[int, int], images: int, masks: bool) -> dict[str, Any]:
     """Random images with boxes, masks, semantic classes and proposals."""
     from mmdet.testing import demo_mm_inputs, demo_mm_proposals
 
-    classes = [part["num_classes"] for part in _dicts(model) if "num_classes" in part]
-    fused = any(part.get("type") == "FusedSemanticHead" for part in _dicts(model))
+    classes = [part["num_classes"] for part in dicts_in(model) if "num_classes" in part]
+    fused = any(part.get("type") == "FusedSemanticHead" for part in dicts_in(model))
     shapes = [(3, *size)] * images
     most, stride = min([80, *classes]), 8 if fused else 1
     batch = demo_mm_inputs(
@@ -276,7 +270,7 @@ def module_types(path: Path) -> set[str]:
 
     model = dict(Config.fromfile(path).get("model") or {})
     model.pop("backbone", None)
-    return {str(part["type"]) for part in _dicts(model) if "type" in part}
+    return {str(part["type"]) for part in dicts_in(model) if "type" in part}
 
 
 def _serve(function: Callable[[Path], Any]) -> None:

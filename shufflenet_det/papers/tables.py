@@ -29,7 +29,7 @@ _MARKED = re.compile(
 
 
 def update_pages(root: str | os.PathLike[str] = ".", *, check: bool = False) -> list[Path]:
-    """Make the tables of all pages anew.
+    """Regenerate the tables of all pages.
 
     Args:
         root: The repository, with ``results/``.

@@ -17,7 +17,8 @@ from ..data.check import check_run_data
 from ..host import amp as host_amp
 from ..host.checkpoints import load_from_local
 from ..weights import redirect_load_from
-from .checkpoints import differences, require_fitting
+from ..weights.carried import warning_of_differences
+from ..weights.fitting import require_fitting
 from .fitting import require_channels
 from .hooks import stops_at_signals
 from .runner import build_runner, prints_in_log
@@ -42,7 +43,7 @@ def train(
         amp: Train in automatic mixed precision: float16 on a GPU, bfloat16 on the CPU.
         auto_scale_lr: Scale the learning rate from the config's base batch size to the actual.
         resume: A checkpoint to resume from, or 'auto' for the newest in the work folder.
-        backends: Where scalars go beside the work folder: 'tensorboard', 'wandb'.
+        backends: Where scalars go besides the work folder: 'tensorboard', 'wandb'.
         check: What to look at in annotations and images before the first step: 'quick', 'full' for
             every image, or 'off'.
 
@@ -141,11 +142,9 @@ class _FittingHook(Hook):
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         classes = getattr(runner.test_dataloader.dataset, "metainfo", {}).get("classes", ())
         require_fitting(model, checkpoint, self.name, classes)
-        if unlike := differences(checkpoint, runner.cfg.model):
-            runner.logger.warning(
-                f"{self.name} was trained with another model than this config's: "
-                f"{'; '.join(unlike[:3])}{'; …' if len(unlike) > 3 else ''}"
-            )
+        meta = checkpoint.get("meta") or {}
+        if warning := warning_of_differences(runner.cfg.model, meta, self.name):
+            runner.logger.warning(warning)
 
 
 def _prepare_start(cfg: Config, resume: str | None) -> None:

@@ -10,6 +10,8 @@ import ast
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ..config_files import dicts_in
+
 _LONGEST = 4_000_000  # characters; the names of LVIS's 1,203 classes take 40,000
 # What changes no prediction, and what people change on purpose when they test.
 _FREE = {
@@ -57,7 +59,7 @@ def require_registered(config: Any, name: str) -> None:
         ValueError: A ``type`` is unknown; or an entry makes mmengine import or execute something.
     """
     known = _registered()
-    for owner in _dicts(config):
+    for owner in dicts_in(config):
         kind = owner.get("type")
         scope, _, last = kind.rpartition(".") if isinstance(kind, str) else ("", "", "")
         wrong = None
@@ -75,22 +77,38 @@ def require_registered(config: Any, name: str) -> None:
             )
 
 
-def differences(config: Mapping[str, Any], carried: Mapping[str, Any]) -> list[str]:
-    """What two models of configs differ in, as far as predictions depend on it.
+def warning_of_differences(
+    model: Mapping[str, Any], meta: Mapping[str, Any], name: str
+) -> str | None:
+    """A sentence on what a config's model computes otherwise than the model that was trained.
 
     Args:
-        config: The ``model`` that is used.
-        carried: The ``model`` that the checkpoint was trained with.
+        model: The ``model`` of the config in use.
+        meta: The checkpoint's ``meta``.
+        name: Of the checkpoint.
 
     Returns:
-        Such as ``model.backbone.norm_cfg.eps is 1e-05, trained with 0.001``.
+        The sentence; None if nothing differs or the checkpoint carries no readable config.
     """
-    used, trained = (dict(_leaves(model, "model")) for model in (config, carried))
-    return [
+    try:
+        carried = (carried_config(meta, name) or {}).get("model")
+    except ValueError:
+        return None  # the carried config is only compared here
+    if carried is None:
+        return None
+    used, trained = (dict(_leaves(node, "model")) for node in (model, carried))
+    found = [
         f"{key} is {used.get(key, 'not set')!r}, trained with {trained.get(key, 'not set')!r}"
         for key in sorted({*used, *trained})
         if used.get(key) != trained.get(key)
     ]
+    if not found:
+        return None
+    more = "; …" if len(found) > 5 else ""
+    return (
+        f"{name!r} was trained with a model that differs from the config's: "
+        f"{'; '.join(found[:5])}{more}"
+    )
 
 
 def _assignment(statement: ast.stmt) -> tuple[str, Any]:
@@ -152,16 +170,6 @@ def _registered() -> set[str]:
             names.update(registry.module_dict)
             registry = registry.parent
     return names
-
-
-def _dicts(node: Any) -> Iterator[Mapping[str, Any]]:
-    if isinstance(node, Mapping):
-        yield node
-        node = node.values()
-    elif not isinstance(node, list | tuple):
-        return
-    for child in node:
-        yield from _dicts(child)
 
 
 def _leaves(node: Any, key: str) -> Iterator[tuple[str, Any]]:

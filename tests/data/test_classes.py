@@ -41,7 +41,8 @@ def test_stated_classes_and_absent_files_leave_the_config(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "sentence"), [("[]", "'categories'"), ('{"categories": []}', "empty"), ("{", "COCO")]
+    ("text", "sentence"),
+    [("[]", "'categories'"), ('{"categories": []}', "empty"), ("{", "not a JSON")],
 )
 def test_a_file_without_classes_is_named(tmp_path, text, sentence):
     (tmp_path / "train.json").write_text(text)

@@ -189,7 +189,7 @@ def test_a_checkpoint_of_another_model_is_told(tiny, trained, tmp_path, capfd):
     other = {"model.bbox_head.norm_cfg.eps": 0.5}
     training.test(tiny(tmp_path, other, splits=("test",)), str(trained / "epoch_2.pth"))
     told = [line for line in capfd.readouterr().out.splitlines() if line.startswith("warning")]
-    assert len(told) == 1 and "bbox_head.norm_cfg.eps 0.001 in training, 0.5 here" in told[0]
+    assert len(told) == 1 and "bbox_head.norm_cfg.eps is 0.5, trained with 0.001" in told[0]
 
 
 def test_a_place_for_predictions_that_cannot_be_written_is_named_first(tiny, tmp_path):
