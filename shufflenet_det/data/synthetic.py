@@ -130,7 +130,7 @@ def make_demo_dataset(
 def make_demo_classes(
     root: str | os.PathLike[str], *, train_images: int = 120, val_images: int = 30, seed: int = 0
 ) -> Path:
-    """Generate a small folder of images by class, in ImageNet's layout: a class for each of :data:`SHAPES`.
+    """Generate a small folder in ImageNet's layout, a class for each of :data:`SHAPES`.
 
     Args:
         root: The folder that will hold ``train/CLASS`` and ``val/CLASS``.
