@@ -10,7 +10,7 @@ model = dict(
         widen_factor=1.0,
         out_indices=(1, 2, 3),
         norm_eval=True,
-        # OpenMMLab's, 68.1 % top-1; `tools/convert_weights.py --list` names others. From random
+        # OpenMMLab's, 68.1 % top-1; `shufflenet-det convert --list` names others. From random
         # weights: norm_eval=False and init_cfg=dict(type='TruncNormal', layer='Conv2d', std=0.03).
         init_cfg=dict(type='Pretrained', checkpoint='openmmlab/v1_g3_1.0x')),
     neck=dict(in_channels=[240, 480, 960]))

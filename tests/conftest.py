@@ -89,7 +89,7 @@ def demo_data(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def own_data(tmp_path_factory) -> Path:
-    """A folder with ``data/mine`` as configs/own_dataset.py wants it: two classes, six pictures."""
+    """A folder with ``data/mine`` as configs/own_dataset.py wants it: two classes, six images."""
     where = tmp_path_factory.mktemp("own")
     mine = where / "data" / "mine"
     (mine / "images").mkdir(parents=True)
@@ -97,9 +97,9 @@ def own_data(tmp_path_factory) -> Path:
     for split, numbers in (("train", range(1, 5)), ("val", range(5, 7))):
         images, annotations = [], []
         for number in numbers:
-            picture = np.full((64, 96, 3), 40 * number, np.uint8)
-            cv2.rectangle(picture, (10, 10), (59, 49), (0, 0, 255), -1)
-            cv2.imwrite(str(mine / "images" / f"{number}.png"), picture)
+            image = np.full((64, 96, 3), 40 * number, np.uint8)
+            cv2.rectangle(image, (10, 10), (59, 49), (0, 0, 255), -1)
+            cv2.imwrite(str(mine / "images" / f"{number}.png"), image)
             images.append({"id": number, "file_name": f"{number}.png", "width": 96, "height": 64})
             box = {"bbox": [10, 10, 50, 40], "area": 2000, "iscrowd": 0, "segmentation": []}
             category = categories[number % 2]["id"]

@@ -214,7 +214,7 @@ def test_drawing_changes_a_copy_and_writes_it(detector, photo, tmp_path):
     assert np.array_equal(cv2.imread(str(tmp_path / "new" / "out.png")), drawn)
     with pytest.raises(ValueError, match=r"'\.xyz' is no format"):
         detector(photo).plot(tmp_path / "out.xyz")
-    with pytest.raises(ValueError, match="know no image"):
+    with pytest.raises(ValueError, match="have no image"):
         Detections.of(sv.Detections.empty(), CLASSES, None).plot()
 
 

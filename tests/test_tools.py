@@ -140,19 +140,19 @@ def test_testing_draws_annotations_beside_predictions(tested, demo_data):
     assert drawn == {name: (h, 2 * w, c) for name, (h, w, c) in originals.items()}
 
 
-def test_the_demo_draws_every_picture_of_a_folder(resumed, demo_data, python, tmp_path):
+def test_the_demo_draws_every_image_of_a_folder(resumed, demo_data, python, tmp_path):
     dumped = resumed[0] / Path(SSDLITE).name
     python(
         *("tools/demo.py", dumped, resumed[0] / "epoch_2.pth", demo_data / "val2017"),
         *("--out-dir", tmp_path, "--score-thr", "0"),
     )
-    pictures = {p.name: cv2.imread(str(p)) for p in tmp_path.iterdir()}
+    images = {p.name: cv2.imread(str(p)) for p in tmp_path.iterdir()}
     for path in (demo_data / "val2017").iterdir():
         original = cv2.imread(str(path))
-        assert pictures[path.name].shape == original.shape
+        assert images[path.name].shape == original.shape
         # what a JPEG loses is small, a box is not
-        assert np.abs(pictures[path.name].astype(int) - original).max() > 100
-    assert len(pictures) == 4
+        assert np.abs(images[path.name].astype(int) - original).max() > 100
+    assert len(images) == 4
 
 
 def free_port():

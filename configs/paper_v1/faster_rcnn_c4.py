@@ -1,5 +1,5 @@
 # Faster R-CNN in its C4 form, the base of ShuffleNet V1's Table 7 (arXiv:1707.01083v2, Sec. 4.4).
-# Measured with this file: nothing; the rows beside it are run by tools/reproduce.py.
+# Measured with this file: nothing; its child configs are run by `shufflenet-det papers run`.
 #
 # The paper: py-faster-rcnn (Caffe) "with default settings", trained on COCO train+val without the
 # 5,000 minival images (today's train2017), tested on minival (val2017). Its defaults are here:
@@ -27,7 +27,7 @@
 # ---- frequently changed ---------------------------------------------------------------------
 data_root = 'data/coco/'
 num_classes = 80
-batch_size = 16  # images a GPU; tools/reproduce.py --gpus N gives each 16 / N
+batch_size = 16  # images a GPU; `shufflenet-det papers run` --gpus N gives each 16 / N
 num_workers = 4
 lr = 0.008  # for 16 images a step; --auto-scale-lr fits it to other batches
 max_iters = 61_250  # of 16 images

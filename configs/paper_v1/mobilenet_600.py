@@ -1,7 +1,7 @@
 # MobileNetV1 1.0, by ShuffleNet's authors, Faster R-CNN C4, 600 pixels: V1, Table 7, mAP 19.3.
 # Measured with this file: not run.
 #
-# Weights: python tools/pretrain.py configs/pretrain/mobilenetv1_imagenet.py \
+# Weights: shufflenet-det pretrain configs/pretrain/mobilenetv1_imagenet.py \
 #   --work-dir work_dirs/pretrain/mobilenetv1
 _base_ = './faster_rcnn_c4.py'
 

@@ -1,5 +1,5 @@
 # Light-Head R-CNN, the base of ShuffleNet V2's Table 7 (arXiv:1807.11164, Sec. 4).
-# Measured with this file: nothing; the rows beside it are run by tools/reproduce.py.
+# Measured with this file: nothing; its child configs are run by `shufflenet-det papers run`.
 #
 # V2: "follow the same training and test protocols" as Light-Head R-CNN (arXiv:1711.07264),
 # other backbones, images of 800x1200, COCO train+val without the 5,000 minival images (today's
@@ -11,7 +11,7 @@
 #   after 25 epochs (the paper: 1.5 million images at 0.01, 0.5 million at a tenth); warm-up of 500
 #   iterations from a third
 # - 512 RoIs of the greatest loss (the paper: 256), there of a GPU's 2 images, here of however many
-#   a GPU has (2 with `tools/reproduce.py run --gpus 8`)
+#   a GPU has (2 with `shufflenet-det papers run --gpus 8`)
 # - boxes of every class (the paper: of none), whose smooth L1 counts twice
 # - gradients of the separable convolution times 3; no decay of biases; anchors that cross the
 #   border do not count; bins are the maximum of 2x2 samples; all scores, NMS at 0.5
@@ -21,7 +21,7 @@
 # ---- frequently changed ---------------------------------------------------------------------
 data_root = 'data/coco/'
 num_classes = 80
-batch_size = 16  # images a GPU; tools/reproduce.py --gpus N gives each 16 / N
+batch_size = 16  # images a GPU; `shufflenet-det papers run` --gpus N gives each 16 / N
 num_workers = 4
 lr = 0.01  # for 16 images a step; --auto-scale-lr fits it to other batches
 epoch = 80_000 // 16  # iterations

@@ -1,7 +1,7 @@
 # MobileNetV2, about 140 M multiply-adds, Light-Head R-CNN: V2, Table 7, mAP 24.4.
 # Measured with this file: not run.
 # The paper names no width; 0.6x has 151 M at 224x224.
-# Weights: python tools/pretrain.py configs/pretrain/mobilenetv2_imagenet.py --cfg-options \
+# Weights: shufflenet-det pretrain configs/pretrain/mobilenetv2_imagenet.py --cfg-options \
 #   model.backbone.widen_factor=0.6 --work-dir work_dirs/pretrain/mobilenetv2_140m
 _base_ = './light_head_rcnn.py'
 

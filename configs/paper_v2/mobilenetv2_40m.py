@@ -1,7 +1,7 @@
 # MobileNetV2, about 40 M multiply-adds, Light-Head R-CNN: V2, Table 7, mAP 20.7.
 # Measured with this file: not run.
 # At 0.25x it has 37 M at 224x224; the paper's 0.4x (for 160x160) 81 M.
-# Weights: python tools/pretrain.py configs/pretrain/mobilenetv2_imagenet.py --cfg-options \
+# Weights: shufflenet-det pretrain configs/pretrain/mobilenetv2_imagenet.py --cfg-options \
 #   model.backbone.widen_factor=0.25 --work-dir work_dirs/pretrain/mobilenetv2_40m
 _base_ = './light_head_rcnn.py'
 

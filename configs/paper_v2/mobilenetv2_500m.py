@@ -1,7 +1,7 @@
 # MobileNetV2, about 500 M multiply-adds, Light-Head R-CNN: V2, Table 7, mAP 30.6.
 # Measured with this file: not run.
 # 1.4x, the paper's largest, has 582 M at 224x224.
-# Weights: python tools/pretrain.py configs/pretrain/mobilenetv2_imagenet.py \
+# Weights: shufflenet-det pretrain configs/pretrain/mobilenetv2_imagenet.py \
 #   --work-dir work_dirs/pretrain/mobilenetv2_500m \
 #   --cfg-options model.backbone.widen_factor=1.4 model.in_channels=1792
 _base_ = './light_head_rcnn.py'

@@ -1,8 +1,8 @@
 # ShuffleNetV2* 1x (enlarged receptive field), Light-Head R-CNN: V2, Table 7, mAP 29.6.
 # Measured with this file: not run.
 #
-# Nobody has published weights (what the paper leaves open is told in ShuffleNetV2's docstring):
-#   python tools/pretrain.py configs/pretrain/shufflenetv2star_imagenet.py --work-dir \
+# Nobody has published weights (ShuffleNetV2's docstring says what the paper leaves open):
+#   shufflenet-det pretrain configs/pretrain/shufflenetv2star_imagenet.py --work-dir \
 #     work_dirs/pretrain/v2star_1x --cfg-options model.backbone.widen_factor=1.0
 _base_ = './light_head_rcnn.py'
 

@@ -1,7 +1,7 @@
 # Xception, about 140 M multiply-adds, Light-Head R-CNN: V2, Table 7, mAP 29.0.
 # Measured with this file: not run.
 #
-# Nobody has published weights: python tools/pretrain.py configs/pretrain/xception_imagenet.py \
+# Nobody has published weights: shufflenet-det pretrain configs/pretrain/xception_imagenet.py \
 #   --cfg-options model.backbone.widen_factor=1.0 --work-dir work_dirs/pretrain/xception_140m
 _base_ = './light_head_rcnn.py'
 

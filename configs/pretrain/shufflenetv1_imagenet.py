@@ -4,7 +4,7 @@
 # 240 epochs of ImageNet's 1,281,167 images in batches of 1024 are 300,240 iterations; the paper's
 # are 3e5. The learning rate is for 1024 images a step and follows the actual batch in proportion
 # (auto_scale_lr is on); as the schedule counts epochs, iterations follow it inversely.
-# tools/pretrain.py --batch-size N sets the batch of all processes together.
+# `shufflenet-det pretrain` --batch-size N sets the batch of all processes together.
 
 # ---- frequently changed ---------------------------------------------------------------------
 data_root = 'data/imagenet/'  # train/CLASS/*.jpg and val/CLASS/*.jpg

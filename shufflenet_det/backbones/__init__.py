@@ -1,4 +1,4 @@
-"""ShuffleNet V1 and V2, and the networks that their papers set beside them, as mmengine modules.
+"""ShuffleNet V1 and V2, and the networks that their papers compare with them, as mmengine modules.
 
 They need torch and mmengine, neither mmcv nor mmdet.
 """

@@ -218,7 +218,7 @@ class LevelBackbone(BaseModule):
     def _run(self, name: str, x: Tensor) -> Tensor:
         part = getattr(self, name)
         in_units = self.with_cp and self.training and name.startswith("stage")
-        return run_recomputing(part, x) if in_units else part(x)
+        return run_checkpointed(part, x) if in_units else part(x)
 
 
 class _Scriptable(nn.Module):
@@ -242,7 +242,7 @@ class _Scriptable(nn.Module):
         return outs
 
 
-def run_recomputing(stage: nn.Module, x: Tensor) -> Tensor:
+def run_checkpointed(stage: nn.Module, x: Tensor) -> Tensor:
     """Run a stage unit by unit, each to be run again in the backward pass: what ``with_cp`` does.
 
     Args:
@@ -263,7 +263,7 @@ def run_recomputing(stage: nn.Module, x: Tensor) -> Tensor:
 def _state_network(
     module: LevelBackbone, state: dict[str, Tensor], prefix: str, metadata: dict[str, Any]
 ) -> None:
-    """Let a checkpoint tell what network it is of: a hook of ``state_dict``."""
+    """Record in a checkpoint which network it is of: a hook of ``state_dict``."""
     metadata["network"] = {"type": type(module).__name__, "arguments": plain(module.arguments)}
     if module.images:
         metadata["network"]["data_preprocessor"] = plain(module.images)

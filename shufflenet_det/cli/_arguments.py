@@ -39,7 +39,7 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_run_arguments(parser: argparse.ArgumentParser, config: str | None = None) -> None:
-    """What training and testing share; ``config`` is the ``nargs`` of that argument."""
+    """Add the arguments that training and testing share; ``config`` is its ``nargs``."""
     parser.add_argument(
         "config",
         nargs=config,
@@ -49,7 +49,7 @@ def add_run_arguments(parser: argparse.ArgumentParser, config: str | None = None
         "--work-dir", metavar="DIR", help="folder for logs and checkpoints (work_dirs/CONFIG)"
     )
     parser.add_argument(
-        "--demo", action="store_true", help="use a small synthetic data set, made on first use"
+        "--demo", action="store_true", help="use a small synthetic data set, generated on first use"
     )
     add_config_options(parser)
     parser.add_argument(

@@ -33,7 +33,7 @@ def sentence(error: BaseException) -> str | None:
     for one in _chain(error):
         if died := _WORKER_DIED.search(str(one)):
             return (
-                f"a data-loading process {died[1]}, most often for want of memory: lower "
+                f"a data-loading process {died[1]}, most often because memory ran out: lower "
                 "train_dataloader.num_workers or batch_size; --resume continues a training"
             )
     if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError):
@@ -45,16 +45,16 @@ def sentence(error: BaseException) -> str | None:
     if _IN_WORKER.search(str(error)):
         # The traceback of the process is text: its last entry is where the error was raised.
         place = re.findall(r'File "([^"]+)", line \d+, in .*\n +(raise\b)?', str(error))[-1]
-        return _told(error, raised=bool(place[1]), file=place[0])
+        return _phrase(error, raised=bool(place[1]), file=place[0])
     if isinstance(error, ImportError):
         return None if (error.name or "").startswith(_OURS) else _text(error)
     frames = list(_frames(error.__traceback__))
     code, instruction = frames[-1].tb_frame.f_code, frames[-1].tb_lasti
     raised = code.co_code[instruction] == dis.opmap["RAISE_VARARGS"]
-    return _told(error, raised=raised or _is_wrong_argument(error, frames), file=code.co_filename)
+    return _phrase(error, raised=raised or _is_wrong_argument(error, frames), file=code.co_filename)
 
 
-def _told(error: BaseException, *, raised: bool, file: str) -> str | None:
+def _phrase(error: BaseException, *, raised: bool, file: str) -> str | None:
     library = None if f"{os.sep}{_OURS}{os.sep}" in file else _library(file)
     if isinstance(error, AssertionError):
         raised = raised and library is not None and str(error) not in ("", "None")

@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     what.add_argument("--backbone", metavar="NAME", help="a backbone, such as ShuffleNetV2")
     what.add_argument(
-        "--papers", action="store_true", help="the papers' tables beside what is counted"
+        "--papers", action="store_true", help="compare the papers' tables with the counts"
     )
     parser.add_argument(
         "--backbone-options",

@@ -1,4 +1,4 @@
-"""Try the configs that mmdet ships with a ShuffleNet put in: a step of training, a prediction.
+"""Try mmdet's own configs with a ShuffleNet backbone: one training step and one prediction.
 
 By default one config of each family and every further one that has a module of its own; results
 go to results/mmdet.json, and into the table of docs/mmdet.md. What is there and has not failed is
@@ -19,7 +19,7 @@ COLUMNS = {"config": "name", "works": "metrics.works:.0f", "remark": "remark"}
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--all", action="store_true", help="try every config, not one of a family")
     parser.add_argument("--only", metavar="FAMILIES", help="try these families, as atss,dyhead")
-    parser.add_argument("--again", action="store_true", help="try all of them anew")
+    parser.add_argument("--again", action="store_true", help="try configs again that have a result")
     parser.add_argument("--timeout", type=float, default=600, help="seconds that a config may take")
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of results")
     parser.add_argument("--page", type=Path, default=PAGE, help="page that shows the table")

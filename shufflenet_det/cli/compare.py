@@ -25,7 +25,7 @@ def run(args: argparse.Namespace) -> None:
     first, second = read_report(args.first), read_report(args.second)
     for key in ("annotations", "images", "boxes"):
         if first[key] != second[key]:
-            raise ValueError(f"the reports are of other data: {key} {first[key]} and {second[key]}")
+            raise ValueError(f"the reports' data differ: {key} {first[key]} and {second[key]}")
     table = Table("", args.first, args.second, "difference", "boxes", box=None)
     for name, value in first["metrics"].items():
         table.add_row(name, *_cells(value, second["metrics"][name]), "")

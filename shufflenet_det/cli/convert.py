@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> None:
     print(f"recognised: {title(weights)}")
     print(f"build: {call(weights.network, needed_arguments(weights))}")
     if weights.images is None:
-        print("images: the file does not tell what it was trained on")
+        print("images: unknown, the file does not say what it was trained on")
     else:
         print("images: " + call("data_preprocessor=dict", weights.images.data_preprocessor()))
     if weights.folded:

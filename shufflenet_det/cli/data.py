@@ -1,4 +1,4 @@
-"""Look at, repair, import and split a labelled data set."""
+"""Import, split, check, repair and count a labelled data set."""
 
 import argparse
 
@@ -11,7 +11,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     command = parsers.add_parser("import", help="read VOC, YOLO, Labelme, CVAT or COCO labels")
     command.add_argument("source", help="folder of images and labels; only read")
     command.add_argument("out", help="new folder: images/, and a json in COCO's form for each part")
-    command.add_argument("--format", help="coco, voc, yolo, labelme or cvat; recognised by itself")
+    command.add_argument("--format", help="coco, voc, yolo, labelme or cvat (default: detected)")
     _add_split(command)
 
     command = parsers.add_parser("split", help="split a json in COCO's form")
@@ -20,16 +20,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     command.add_argument("--images", help="folder of the images: near-duplicates stay together")
     _add_split(command)
 
-    command = parsers.add_parser("check", help="find what would spoil a training")
+    command = parsers.add_parser("check", help="find errors in annotations and images")
     command.add_argument("annotations", nargs="+", help="json files, one for each part")
-    command.add_argument("--images", help="folder of the images; beside the json by default")
-    command.add_argument("--no-pixels", action="store_true", help="look at annotations only")
+    command.add_argument("--images", help="folder of the images (default: next to the json)")
+    command.add_argument("--no-pixels", action="store_true", help="check annotations only")
     command.add_argument("--classes", nargs="+", help="names that the config gives to its labels")
     command.add_argument("--fix", metavar="OUT.json", help="write a repaired copy of the json")
 
     command = parsers.add_parser("stats", help="counts by class and size, and a contact sheet")
     command.add_argument("annotations", help="json file")
-    command.add_argument("--images", help="folder of the images; beside the json by default")
+    command.add_argument("--images", help="folder of the images (default: next to the json)")
     command.add_argument("--sheet", metavar="OUT.png", help="draw sixteen images with their boxes")
     command.add_argument("--size", type=int, default=416, help="side of the detector's input (416)")
     command.add_argument("--json", metavar="OUT.json", help="write the figures to this file")
@@ -42,7 +42,7 @@ def _add_split(parser: argparse.ArgumentParser) -> None:
         metavar="PART=FRACTION",
         help="such as train=0.8 val=0.2; a source with parts keeps its own",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the split (0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the split (0)")
     parser.add_argument(
         "--group-by", metavar="REGEX", help="file names with the same match stay in one part"
     )

@@ -1,4 +1,4 @@
-"""Make the demo data: synthetic images in COCO 2017's layout, with nothing to download."""
+"""Generate the demo data: synthetic images in COCO 2017's layout, without a download."""
 
 import argparse
 
@@ -6,10 +6,10 @@ EXAMPLE = "shufflenet-det make-demo-data --out data/demo --train-images 400"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", default="data/demo", help="folder to make (%(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="another seed, other images")
-    parser.add_argument("--train-images", type=int, default=400, help="(%(default)s)")
-    parser.add_argument("--val-images", type=int, default=80, help="(%(default)s)")
+    parser.add_argument("--out", default="data/demo", help="output folder (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the images")
+    parser.add_argument("--train-images", type=int, default=400, help="number (%(default)s)")
+    parser.add_argument("--val-images", type=int, default=80, help="number (%(default)s)")
     parser.add_argument("--width", type=int, default=256, help="pixels (%(default)s)")
     parser.add_argument("--height", type=int, default=192, help="pixels (%(default)s)")
 

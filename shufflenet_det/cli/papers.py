@@ -32,15 +32,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     run.add_argument(
         "--demo",
         action="store_true",
-        help="minutes on synthetic data: shows that all runs, about 0 mAP is expected",
+        help="minutes on synthetic data, to test the pipeline; mAP stays near 0",
     )
     run.add_argument(
-        "--weights", metavar="FILE", help="the backbone's, instead of what the row's config names"
+        "--weights",
+        metavar="FILE",
+        help="the backbone's weights (default: those in the row's config)",
     )
     add_config_options(run)
     text = "both papers' tables with our figures, as Markdown"
     table = actions.add_parser("table", help=text, description=text, parents=[shared])
-    table.add_argument("--plot", metavar="FILE.png", help="draw them, too")
+    table.add_argument("--plot", metavar="FILE.png", help="also plot them")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -33,15 +33,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Declare what says where results go and how they are made."""
+    """Add the options of the detector and of its output."""
     parser.add_argument(
         "--out",
         "--out-dir",
         metavar="DIR",
-        help=f"folder for drawn images (default: {DEFAULT_OUT}, or none with --json or --show)",
+        help=f"folder for annotated images (default: {DEFAULT_OUT}, or none with --json or --show)",
     )
     parser.add_argument("--json", metavar="FILE", help="file for the boxes, as COCO's results")
-    parser.add_argument("--show", action="store_true", help="show drawn images in a window")
+    parser.add_argument("--show", action="store_true", help="show the annotated images in a window")
     parser.add_argument(
         "--score-thr", type=float, default=0.3, help="lowest score of a box (default: 0.3)"
     )
@@ -121,10 +121,10 @@ class _Results:
 
     def __exit__(self, *error: Any) -> None:
         self._stack.close()
-        from ..host.local_files import written_whole
+        from ..host.local_files import atomic_write
 
         if self.json_file and error[0] is None:
-            with written_whole(self.json_file) as part:
+            with atomic_write(self.json_file) as part:
                 part.write_text(json.dumps(self.records, ensure_ascii=False), encoding="utf-8")
 
     def add_images(self, files: list[Path]) -> None:
@@ -231,7 +231,7 @@ class _Results:
 
 
 def _keep_originals(folder: str | None, source: Path) -> None:
-    """Raise where drawn images would replace what they were drawn on."""
+    """Raise where an output would replace its input image."""
     if folder is None:
         return
     originals = source if source.is_dir() else source.parent
@@ -240,6 +240,6 @@ def _keep_originals(folder: str | None, source: Path) -> None:
 
 
 def _output_names(files: list[Path]) -> dict[Path, str]:
-    """A name for each drawn image: its own, and .png behind it where OpenCV writes no such form."""
+    """Output names: the input's, with .png appended where OpenCV cannot write the format."""
     written = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
     return {p: p.name if p.suffix.lower() in written else f"{p.name}.png" for p in files}

@@ -43,9 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Train, or evaluate."""
     if args.eval_only != (args.weights is not None):
-        args.parser.error("--eval-only and --weights FILE need one another")
+        args.parser.error("--eval-only needs --weights FILE, and --weights needs --eval-only")
     if args.demo and args.data_root:
-        args.parser.error("--demo has images of its own: leave out --data-root")
+        args.parser.error("--demo uses synthetic images: leave out --data-root")
     import os
 
     os.environ.setdefault("LOCAL_RANK", str(args.local_rank))

@@ -1,4 +1,4 @@
-"""Make the tables of README.md, configs/README.md and docs/ anew, from results/*.json."""
+"""Regenerate the tables of README.md, configs/README.md and docs/ from results/*.json."""
 
 import argparse
 

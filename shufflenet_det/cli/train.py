@@ -17,14 +17,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data",
         metavar="FOLDER",
-        help="images with COCO, VOC, YOLO, Labelme or CVAT labels: import them, fine-tune a ready "
-        "detector, test it and write a report",
+        help="images with COCO, VOC, YOLO, Labelme or CVAT labels: import them, fine-tune a "
+        "pretrained detector, test it and write a report",
     )
     parser.add_argument(
         "--model",
         default="nanodet_plus_m_416",
         metavar="NAME",
-        help="the ready detector that --data begins with (%(default)s)",
+        help="the pretrained detector that --data fine-tunes (%(default)s)",
     )
     parser.add_argument("--amp", action="store_true", help="train in automatic mixed precision")
     parser.add_argument(
@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--check",
         choices=["quick", "full", "off"],
         default="quick",
-        help="look at annotations and images before the first step; full opens every image "
+        help="check annotations and images before the first step; full reads every image "
         "(%(default)s)",
     )
     for backend in ("tensorboard", "wandb"):
@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             action="append_const",
             const=backend,
             default=[],
-            help=f"log to {backend}, too",
+            help=f"also log to {backend}",
         )
 
 

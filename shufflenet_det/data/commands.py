@@ -110,7 +110,7 @@ def run_stats(args: argparse.Namespace) -> int:
         _write(Path(args.json), found)
     if args.sheet:
         contact_sheet(content, root, args.sheet)
-        print(f"drawn: {args.sheet}")
+        print(f"contact sheet: {args.sheet}")
     return 0
 
 
@@ -148,7 +148,7 @@ def write(source: Source, folder: str | Path, out: str | Path) -> None:
 
 
 def image_root(annotations: str | Path, content: Json) -> Path:
-    """The folder of an annotation file's images, in one of the usual places beside it.
+    """The folder of an annotation file's images, in one of the usual places near it.
 
     Raises:
         FileNotFoundError: The first image is in none of them; names them.

@@ -1,4 +1,4 @@
-"""What a data set holds: counts by class and size, box sizes beside strides, a contact sheet."""
+"""Statistics of a data set: counts by class and size, box sizes in strides, a contact sheet."""
 
 from collections import Counter
 from pathlib import Path
@@ -29,7 +29,7 @@ def statistics(content: Json, size: int = 416) -> dict[str, Any]:
     names = {category["id"]: category["name"] for category in content["categories"]}
     boxes = [box for box in content["annotations"] if box["image_id"] in images]
     classes: dict[str, Any] = {name: Counter() for name in names.values()}
-    pictured: dict[str, set] = {name: set() for name in classes}
+    images_of: dict[str, set] = {name: set() for name in classes}
     sides = []
     for box in boxes:
         image = images[box["image_id"]]
@@ -38,7 +38,7 @@ def statistics(content: Json, size: int = 416) -> dict[str, Any]:
         counts = classes.setdefault(name, Counter())
         counts["boxes"] += 1
         counts[next(kind for kind, area in SIZES.items() if box["area"] < area)] += 1
-        pictured.setdefault(name, set()).add(box["image_id"])
+        images_of.setdefault(name, set()).add(box["image_id"])
         scaled = width * size / image["width"] * height * size / image["height"]
         sides.append(max(scaled, 0) ** 0.5)
     percentiles = np.percentile(sides, [5, 25, 50, 75, 95]) if sides else []
@@ -48,7 +48,7 @@ def statistics(content: Json, size: int = 416) -> dict[str, Any]:
         "boxes": len(boxes),
         "crowds": sum(bool(box["iscrowd"]) for box in boxes),
         "classes": {
-            name: {"images": len(pictured[name]), **counts} for name, counts in classes.items()
+            name: {"images": len(images_of[name]), **counts} for name, counts in classes.items()
         },
         "box_side": dict(
             zip(("5%", "25%", "50%", "75%", "95%"), map(float, percentiles), strict=False)

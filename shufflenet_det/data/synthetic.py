@@ -89,7 +89,7 @@ def make_demo_dataset(
     height: int = 192,
     seed: int = 0,
 ) -> Path:
-    """Make a small data set in the layout of COCO 2017.
+    """Generate a small data set in the layout of COCO 2017.
 
     An image holds two to five objects of :data:`CATEGORIES`, from 10 pixels to 72 % of its shorter
     side; all 80 categories of COCO are listed, so that a COCO config needs no change. Boxes, areas
@@ -130,7 +130,7 @@ def make_demo_dataset(
 def make_demo_classes(
     root: str | os.PathLike[str], *, train_images: int = 120, val_images: int = 30, seed: int = 0
 ) -> Path:
-    """Make a small folder of images by class, as ImageNet's: a class for each of :data:`SHAPES`.
+    """Generate a small folder in ImageNet's layout, a class for each of :data:`SHAPES`.
 
     Args:
         root: The folder that will hold ``train/CLASS`` and ``val/CLASS``.
@@ -295,7 +295,7 @@ def _checked_counts(train: int, val: int, seed: int, least: int) -> dict[str, in
 
 
 def _make_whole(root: Path, made_with: dict[str, Any], build: Callable[[Path], None]) -> Path:
-    """Build a folder beside its place and rename it, unless it is there already."""
+    """Build a folder under a temporary name and rename it, unless it exists."""
     from filelock import FileLock
 
     made_with = {"version": _VERSION, **made_with}

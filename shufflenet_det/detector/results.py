@@ -57,11 +57,11 @@ class Detections(sv.Detections):
         """Draw boxes, names and scores, in sizes that fit the image.
 
         Args:
-            path: Where to write the drawn image; the suffix says in which format.
+            path: Where to write the annotated image; the suffix gives the format.
             image: What to draw on; None is the image of the detections.
 
         Returns:
-            The drawn image, (H, W, 3), uint8, BGR; the original stays as it is.
+            The annotated image, (H, W, 3), uint8, BGR; the original is not changed.
 
         Raises:
             ValueError: Neither the detections nor ``image`` say which image, or the suffix of
@@ -70,7 +70,7 @@ class Detections(sv.Detections):
         """
         image = self.source if image is None else image
         if image is None:
-            raise ValueError("these detections know no image: plot(image=…)")
+            raise ValueError("these detections have no image: give plot(image=…)")
         drawn = draw(read_image(image), self)
         if path is not None:
             write_image(path, drawn)

@@ -1,7 +1,7 @@
 """What mmdet lacks for the detectors of the papers.
 
 These are Light-Head R-CNN (arXiv:1711.07264) and Faster R-CNN in its C4 form. NanoDet and
-NanoDet-Plus stand beside them.
+NanoDet-Plus are here, too.
 
 mmdet's registry imports the modules here when a name is first asked of it, as it does its own
 (``mmdet.models``), so that importing the package stays quick. They register ``BilinearPAN``,

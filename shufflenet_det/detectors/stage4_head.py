@@ -8,7 +8,7 @@ from mmengine.model import BaseModule
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..backbones.base import LevelBackbone, run_recomputing
+from ..backbones.base import LevelBackbone, run_checkpointed
 
 
 @MODELS.register_module()
@@ -82,7 +82,7 @@ class Stage4Head(BaseModule):
     def forward(self, x: Tensor) -> Tensor:
         """RoI features (K, C3, H, W) to (K, C4, ⌈H/2⌉, ⌈W/2⌉)."""
         recompute = self.with_cp and self.training
-        return run_recomputing(self.stage4, x) if recompute else self.stage4(x)
+        return run_checkpointed(self.stage4, x) if recompute else self.stage4(x)
 
     def train(self, mode: bool = True) -> "Stage4Head":
         """Set training mode; with ``norm_eval``, BatchNorm stays in evaluation mode."""

@@ -1,4 +1,4 @@
-"""An evaluation as one HTML page without anything from elsewhere, with PNGs and JSON beside it."""
+"""An evaluation as one self-contained HTML page, with PNG and JSON files."""
 
 import base64
 import html
@@ -10,7 +10,7 @@ from typing import Any
 import cv2
 
 from ..data.annotations import read_and_repair
-from ..host.local_files import written_whole
+from ..host.local_files import atomic_write
 from . import figures
 from .predictions import check_predictions, predict, read_predictions
 from .scores import IOU, Evaluation
@@ -99,10 +99,10 @@ def report(
     }
     out_dir = Path(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
-    pictures = {}
+    figures_at = {}
     for name, figure in figures.draw_all(evaluation, per_class, threshold).items():
-        pictures[name] = out_dir / f"{name}.png"
-        figure.savefig(pictures[name], dpi=120, format="png")
+        figures_at[name] = out_dir / f"{name}.png"
+        figure.savefig(figures_at[name], dpi=120, format="png")
     drawn = {}
     for number, row in enumerate(worst):
         image = figures.image(Path(image_root) / row["image"]["file_name"], row, evaluation.names)
@@ -113,9 +113,9 @@ def report(
             drawn[number] = path
     for name, text in (
         (FILE, json.dumps(result, indent=1)),
-        ("report.html", _page(result, pictures, drawn)),
+        ("report.html", _page(result, figures_at, drawn)),
     ):
-        with written_whole(out_dir / name) as part:
+        with atomic_write(out_dir / name) as part:
             part.write_text(text, encoding="utf-8")
     return result
 
@@ -147,7 +147,7 @@ def read_report(path: str | Path) -> Json:
     )
 
 
-def _page(result: Json, pictures: dict[str, Path], drawn: dict[int, Path]) -> str:
+def _page(result: Json, figures_at: dict[str, Path], drawn: dict[int, Path]) -> str:
     best = result["best"]
     sentence = "No best threshold: nothing was annotated or predicted."
     if best["threshold"] is not None:
@@ -170,7 +170,7 @@ def _page(result: Json, pictures: dict[str, Path], drawn: dict[int, Path]) -> st
         "<h2>Classes</h2>",
         _table(keys, rows),
         "<h2>Figures</h2>",
-        *(_figure(path, _TITLES[name], "png") for name, path in pictures.items()),
+        *(_figure(path, _TITLES[name], "png") for name, path in figures_at.items()),
         f"<h2>The {len(result['worst_images'])} images with the most mistakes</h2>",
         "<p>Green: right; orange: missed; red: false alarm; at the best threshold.</p>",
         *(

@@ -35,7 +35,7 @@ class _Inert:
     """Stands for a class that a file names and that is not looked at."""
 
 
-# NanoDet's published files have Lightning's class, not an instance, as a key beside the weights;
+# NanoDet's published files have Lightning's class, not an instance, as a key next to the weights;
 # torchvision's training program keeps its arguments.
 INERT: list[Any] = [
     (_Inert, "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint"),

@@ -16,7 +16,7 @@ PARTIAL = ".shufflenet_det-*.part"  # a pattern of what a process that was kille
 
 
 @contextmanager
-def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
+def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Let a file appear, or be replaced, when all of it is written, and be left alone if not.
 
     Args:
@@ -43,12 +43,12 @@ def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def install(module: ModuleType) -> None:
-    """Let mmengine's ``put`` write beside the file and rename, for paths without a scheme."""
+    """Let mmengine's ``put`` write to a temporary file and rename, for paths without a scheme."""
 
-    class WholeFilesBackend(module.LocalBackend):  # type: ignore[name-defined]
+    class AtomicWriteBackend(module.LocalBackend):  # type: ignore[name-defined]
         def put(self, obj: bytes, filepath: str | Path) -> None:
             """Write ``obj`` to ``filepath``, which never holds a part of it."""
-            with written_whole(filepath) as partial:
+            with atomic_write(filepath) as partial:
                 super().put(obj, partial)
 
-    module.register_backend("local", WholeFilesBackend, force=True, prefixes="")
+    module.register_backend("local", AtomicWriteBackend, force=True, prefixes="")

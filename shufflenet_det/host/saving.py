@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from .import_hooks import replace_everywhere
-from .local_files import PARTIAL, written_whole
+from .local_files import PARTIAL, atomic_write
 
 _LAST = "last_checkpoint"
 _OUTDATED = "outdated_ckpts"
@@ -78,7 +78,7 @@ def install(module: ModuleType) -> None:
             last = self.last_ckpt
             if "://" not in last:
                 last = os.path.relpath(last, runner.work_dir)
-            with written_whole(Path(runner.work_dir, _LAST)) as partial:
+            with atomic_write(Path(runner.work_dir, _LAST)) as partial:
                 partial.write_text(last)
             _remove_outdated(self)
 
@@ -141,7 +141,7 @@ def find_latest_checkpoint(path: str) -> str | None:
             return str(candidate)
     if numbered or named:
         raise ValueError(
-            f"no checkpoint of {path!r} is whole ({_LAST} names {name!r}): to start anew, remove "
+            f"no checkpoint of {path!r} is whole ({_LAST} names {name!r}): to start again, remove "
             f"{_LAST} and the damaged files, or take another --work-dir"
         )
     return None

@@ -1,4 +1,4 @@
-"""The papers' figures beside ours: tables and a plot."""
+"""The papers' figures compared with ours: tables and a plot."""
 
 import os
 from pathlib import Path

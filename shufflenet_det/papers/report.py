@@ -16,7 +16,7 @@ Rows = list[dict[str, Any]]
 
 
 def papers() -> tuple[str, Rows]:
-    """The papers' complexities beside those counted; True where they agree to the last digit."""
+    """The papers' complexities and our counts; True where they agree to the last digit."""
     rows = []
     for row in PAPERS:
         counted = row.counted()

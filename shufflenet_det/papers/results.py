@@ -1,6 +1,6 @@
 """Measured figures as data: ``results/NAME.json``, one file for each set of like experiments.
 
-A set holds experiments that may stand beside each other in a table: the same data and the same
+A set holds experiments that may be compared in one table: the same data and the same
 budget of training. Figures of another budget are another set. A file looks like this; what all
 rows share may stand once, under ``shared``, and a row's own value goes before it::
 

@@ -167,7 +167,7 @@ def run_rows(
                 )
             metrics = _train_and_test(row, home, options, gpus, demo, where)
             if demo:
-                yield row, _told_demo(metrics)
+                yield row, _demo_summary(metrics)
                 continue
             results.add(
                 f"papers_{row.paper}",
@@ -290,7 +290,7 @@ def _last_checkpoint(home: Path) -> Path:
     return max(found)[1]
 
 
-def _told_demo(metrics: Mapping[str, float]) -> str:
+def _demo_summary(metrics: Mapping[str, float]) -> str:
     return (
         f"finished, mAP {metrics['mAP']:.1f} on synthetic data. About 0 is expected after so few "
         "steps from random weights: a demo shows that all parts run, and measures nothing"

@@ -6,9 +6,9 @@ A page says where a table goes, and of what::
     …
     <!-- end of table -->
 
-Before the bar stands the name of a set of results, or ``papers/v1`` or ``papers/v2`` for a paper's
-table beside ours, or the path of a CSV file; behind it stand the headings of the columns that are
-wanted, if not all. What is between the two comments is replaced.
+Before the bar: the name of a set of results, ``papers/v1`` or ``papers/v2`` for a paper's table
+with our figures, or the path of a CSV file. After the bar: the headings of the wanted columns,
+if not all. What is between the two comments is replaced.
 """
 
 import csv
@@ -29,7 +29,7 @@ _MARKED = re.compile(
 
 
 def update_pages(root: str | os.PathLike[str] = ".", *, check: bool = False) -> list[Path]:
-    """Make the tables of all pages anew.
+    """Regenerate the tables of all pages.
 
     Args:
         root: The repository, with ``results/``.

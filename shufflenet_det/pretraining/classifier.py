@@ -114,7 +114,7 @@ class ImageClassifier(BaseModel):
 def _state_images(
     module: ImageClassifier, state: dict[str, Tensor], prefix: str, metadata: dict[str, Any]
 ) -> None:
-    """Let a checkpoint tell the backbone's images: a hook of ``state_dict``."""
+    """Record the backbone's preprocessing in a checkpoint: a hook of ``state_dict``."""
     of_backbone = state._metadata[f"{prefix}backbone"]  # type: ignore[attr-defined]
     network = of_backbone.setdefault("network", {})
     network["data_preprocessor"] = module.images.data_preprocessor()

@@ -44,7 +44,7 @@ def load_pretrain_config(
         work_dir: Where logs and checkpoints go; None is ``work_dirs/NAME_OF_CONFIG``, with
             ``_demo`` behind it for the demo.
         launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
-        demo: Run on ten drawn classes, which are drawn on first use, for minutes.
+        demo: Run for minutes on ten synthetic classes, generated on first use.
         weights: A checkpoint for :func:`evaluate`: the model becomes the one that it was trained
             in, with its classifier and its images.
 
@@ -71,7 +71,7 @@ def load_pretrain_config(
         cfg.merge_from_dict(options)
     if batch_size is not None:
         if "train_dataloader.batch_size" in options:
-            raise ValueError("--batch-size and train_dataloader.batch_size=… exclude one another")
+            raise ValueError("--batch-size and train_dataloader.batch_size=… cannot be combined")
         cfg.train_dataloader.batch_size = _images_per_process(cfg, batch_size)
     if weights is not None:
         _use_weights(cfg, weights)
@@ -90,7 +90,7 @@ def pretrain(
         amp: Train in automatic mixed precision: float16 on a GPU, bfloat16 on the CPU.
         ema: Keep an exponential moving average of weights and running statistics, which is what is
             validated and what a checkpoint gives to a detector.
-        resume: A checkpoint to go on from, or 'auto' for the newest in the work folder.
+        resume: A checkpoint to resume from, or 'auto' for the newest in the work folder.
     """
     if ema:
         average = {"type": "EMAHook", "ema_type": "ExpMomentumEMA", "update_buffers": True}
@@ -129,9 +129,9 @@ def _check_folders(roots: Sequence[str], cfg: Config) -> None:
     for root in roots:
         if not Path(root).is_dir():
             raise FileNotFoundError(
-                f"The images are not there: looked for {root!r}. A folder as ImageNet's, "
-                "ROOT/train/CLASS/*.jpg and ROOT/val/CLASS/*.jpg, is given with `--data-root "
-                "ROOT`; `--demo` runs the same config on small synthetic data."
+                f"The images are not there: looked for {root!r}. Give a folder in "
+                "ImageNet's layout, ROOT/train/CLASS/*.jpg and ROOT/val/CLASS/*.jpg, with "
+                "`--data-root ROOT`; `--demo` runs the same config on small synthetic data."
             )
     first, *others = found = [datasets.ImageFolder(root) for root in roots]
     for other in others:
@@ -190,7 +190,7 @@ def _use_weights(cfg: Config, checkpoint: str) -> None:
 
 
 def _use_demo_classes(cfg: Config) -> None:
-    """Point a config at the drawn classes and shorten its schedule.
+    """Point a config at the synthetic classes and shorten its schedule.
 
     The network and the recipe stay; the learning rate follows the smaller batch.
     """

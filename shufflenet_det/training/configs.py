@@ -46,8 +46,8 @@ def load_run_config(
         work_dir: Where logs and checkpoints go; None is the config's, or
             ``work_dirs/NAME_OF_CONFIG`` (with ``_demo`` behind it for the demo).
         launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
-        demo: Run on the synthetic data set, which is made on first use, from random weights, on
-            small images and for a few epochs.
+        demo: Run on the synthetic data set, which is generated on first use, from random weights,
+            on small images and for a few epochs.
         splits: Which data loaders ('train', 'val', 'test') have to find their files.
 
     Returns:
@@ -55,10 +55,10 @@ def load_run_config(
         :func:`~shufflenet_det.training.test`.
 
     Raises:
-        RuntimeError: mmdet cannot be used here; one sentence says why and what mends it.
+        RuntimeError: mmdet cannot be used here; one sentence says why and how to fix it.
         FileNotFoundError: The config or the data set is not there.
         ValueError: The demo is asked for with a config for other data than COCO; an override, or
-            a config over a base, sets a name that nobody reads; an override does not fit.
+            a config over a base, sets a name that no run reads; an override does not fit.
     """
     file = find_config(path)  # first, as what follows imports mmdet
     problem = environment.problem()
@@ -109,7 +109,7 @@ def _read_names() -> set[str]:
 
 
 def _refuse_idle_options(cfg: Config, options: dict[str, Any]) -> None:
-    """Raise where an override would change nothing: a name that nobody reads, or reads any more."""
+    """Raise where an override would change nothing, as no run reads the name."""
     read = _read_names()
     for option in options:
         name = option.split(".")[0]
@@ -118,7 +118,7 @@ def _refuse_idle_options(cfg: Config, options: dict[str, Any]) -> None:
         if name in cfg:
             places = [path for path in paths(cfg._cfg_dict) if path.endswith(f".{name}")]
             raise ValueError(
-                f"--cfg-options {option}=…: the text of {cfg.filename} has used {name!r} by now, "
+                f"--cfg-options {option}=…: {cfg.filename} has already used {name!r}, "
                 "so this would change nothing. Edit the file, or override the keys themselves"
                 + (f": {', '.join(places)}" if places else "")
             )

@@ -1,4 +1,4 @@
-"""Losses and metrics of a training as a picture, from the scalars that mmengine logs."""
+"""Losses and metrics of a training as an image, from the scalars that mmengine logs."""
 
 import json
 import os
@@ -6,11 +6,11 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
-from ..host.local_files import written_whole
+from ..host.local_files import atomic_write
 
-_SHARE = 0.005  # of a training's time that its pictures may take
+_SHARE = 0.005  # of a training's time that its plots may take
 _LEFT_OUT = ("_75", "_s", "_m", "_l")  # of COCO's metrics
-_last: dict[str, tuple[float, float]] = {}  # by work folder: when drawn, and in how many seconds
+_last: dict[str, tuple[float, float]] = {}  # by work folder: when plotted, and in how many seconds
 
 
 def draw_now_and_then(work_dir: str | os.PathLike[str]) -> None:
@@ -29,7 +29,7 @@ def draw(work_dir: str | os.PathLike[str]) -> Path | None:
         work_dir: The work folder; what runs that were resumed in it logged is taken together.
 
     Returns:
-        The path of the picture; None if nothing was logged.
+        The path of the image; None if nothing was logged.
     """
     losses, metrics = _read(Path(work_dir))
     if not losses:
@@ -52,7 +52,7 @@ def draw(work_dir: str | os.PathLike[str]) -> Path | None:
     for axes in (above, below):
         axes.grid(alpha=0.3)
     path = Path(work_dir, "curves.png")
-    with written_whole(path) as partial:
+    with atomic_write(path) as partial:
         figure.savefig(partial, format="png", dpi=100)
     return path
 

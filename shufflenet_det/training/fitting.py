@@ -1,4 +1,4 @@
-"""What is set right, or refused, in a config before a run begins."""
+"""Checks and adjustments of a config before a run."""
 
 import ast
 from collections.abc import Iterator, Mapping
@@ -79,7 +79,7 @@ def length(cfg: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def require_no_idle_names(file: Path, read: set[str], values: Mapping[str, Any]) -> None:
-    """Refuse a config that sets a name which its base has used by then, and nobody reads again.
+    """Refuse a config that sets a name that its base has already used and that no run reads.
 
     Args:
         file: The config.
@@ -97,7 +97,7 @@ def require_no_idle_names(file: Path, read: set[str], values: Mapping[str, Any])
         if name in read or name in used or name not in inherited or inherited[name] == value:
             continue
         raise ValueError(
-            f"config {str(file)!r} sets {name!r}, which {Path(bases[0]).name} has used by then, so "
+            f"config {str(file)!r} sets {name!r}, which {Path(bases[0]).name} has already used, so "
             "this would change nothing: set the keys themselves" + _where(values, name)
         )
 

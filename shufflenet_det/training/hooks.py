@@ -1,4 +1,4 @@
-"""What every run of this package does beside its steps."""
+"""Hooks of every run: checks, interruption, logs."""
 
 import contextlib
 import signal
@@ -15,7 +15,7 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop, Runner, find_latest_checkpoint
 
-from ..host.local_files import written_whole
+from ..host.local_files import atomic_write
 from ..version import __version__
 from ..weights.fitting import not_finite
 from . import curves
@@ -98,7 +98,7 @@ class InterruptHook(Hook):
         name = f"iter_{runner.iter + 1}.pth"
         runner.save_checkpoint(runner.work_dir, name, by_epoch=False)
         if is_main_process():
-            with written_whole(Path(runner.work_dir, "last_checkpoint")) as partial:
+            with atomic_write(Path(runner.work_dir, "last_checkpoint")) as partial:
                 partial.write_text(str(Path(runner.work_dir, name)))
         self._stop(f"saved {Path(runner.work_dir, name)}")
 
@@ -154,8 +154,8 @@ class CurvesHook(Hook):
 
     def after_train(self, runner: Runner) -> None:
         """Draw the whole."""
-        if is_main_process() and (picture := curves.draw(runner.work_dir)):
-            runner.logger.info(f"curves     {picture}")
+        if is_main_process() and (path := curves.draw(runner.work_dir)):
+            runner.logger.info(f"curves     {path}")
 
 
 class SummaryHook(Hook):

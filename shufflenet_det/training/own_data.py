@@ -5,7 +5,7 @@ import os
 import re
 from pathlib import Path
 
-from mmengine.logging import print_log
+from mmengine.logging import MMLogger
 
 from ..config_files import find_config
 from ..data.commands import FRACTIONS, write
@@ -106,5 +106,5 @@ def report(work_dir: str | Path) -> Path:
         f"detect: shufflenet-det predict {best} IMAGES --out drawn",
         f"export: shufflenet-det export {work / 'config.py'} {best} detector.onnx",
     ):
-        print_log(line, logger="current")
+        MMLogger.get_current_instance().info(line)
     return work / "report" / "report.html"

@@ -43,7 +43,7 @@ def train(
         amp: Train in automatic mixed precision: float16 on a GPU, bfloat16 on the CPU.
         auto_scale_lr: Scale the learning rate from the config's base batch size to the actual.
         resume: A checkpoint to resume from, or 'auto' for the newest in the work folder.
-        backends: Where scalars go beside the work folder: 'tensorboard', 'wandb'.
+        backends: Where scalars go besides the work folder: 'tensorboard', 'wandb'.
         check: What to look at in annotations and images before the first step: 'quick', 'full' for
             every image, or 'off'.
 

@@ -163,6 +163,7 @@ def _registered() -> set[str]:
     from mmengine.registry import WEIGHT_INITIALIZERS
 
     names = {*mmcv.ops.__all__, "PSRoIAlign", "PSRoIPool"}  # RoI layers and kinds of NMS
+    names |= {"RandomColor", "RandomWarp", "WarpResize"}  # found by the package's name alone
     for registry in (MODELS, TASK_UTILS, TRANSFORMS, WEIGHT_INITIALIZERS):
         registry.import_from_location()
         while registry is not None:

@@ -19,7 +19,7 @@ from mmengine.runner import CheckpointLoader
 from torch import Tensor
 
 from ..host.checkpoints import INERT, load_from_local
-from ..host.local_files import written_whole
+from ..host.local_files import atomic_write
 from .records import find_record
 
 # Where programs put a state_dict, the averaged weights first. mmengine's ``ema_state_dict`` is not
@@ -136,7 +136,7 @@ def save_tensors(
 
     else:
         raise ValueError(f"{str(path)!r}: must end in .pth or .safetensors")
-    with written_whole(path) as partial:
+    with atomic_write(path) as partial:
         write(partial)
 
 

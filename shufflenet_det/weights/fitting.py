@@ -36,7 +36,7 @@ def require_fitting(
     if other and trained and len(trained) != len(classes):
         raise ValueError(
             f"{name!r} was trained on {_classes(trained)}, and the config is for "
-            f"{_classes(classes)}: test it with the config that it was trained with"
+            f"{_classes(classes)}: use the config that it was trained with"
         )
     if missing or other:
         parts = [
@@ -50,7 +50,7 @@ def require_fitting(
         )
     if bad := not_finite({key: tensors[key] for key in wanted if key in tensors}):
         raise ValueError(
-            f"{name!r} is useless: {len(bad)} of its {len(wanted)} tensors are not finite, "
+            f"{name!r} cannot be used: {len(bad)} of its {len(wanted)} tensors are not finite, "
             f"{bad[0]} first; its training has diverged"
         )
 

@@ -30,7 +30,7 @@ def read_weights(checkpoint: str, prefix: str | None = None) -> Weights:
     Args:
         checkpoint: Path, URL, record or mmengine's name, as
             :func:`~shufflenet_det.weights.files.open_checkpoint` takes it, which also says what
-            is raised for a file that cannot be had or opened.
+            is raised for a file that is not found or cannot be opened.
         prefix: Where in the file the backbone is; None: it is found.
 
     Returns:
@@ -245,7 +245,7 @@ def redirect_load_from(cfg: MutableMapping[str, Any]) -> bool:
         Whether it did.
 
     Raises:
-        OSError, ImportError, ValueError: The file cannot be had or opened; see
+        OSError, ImportError, ValueError: The file is not found or cannot be opened; see
             :func:`~shufflenet_det.weights.files.open_checkpoint`.
     """
     name = cfg.get("load_from")

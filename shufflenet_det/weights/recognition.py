@@ -190,7 +190,7 @@ def _one_of(places: list[str], name: str) -> str:
     if len(chosen) != 1:
         raise ValueError(
             f"{name!r} holds several backbones ({', '.join(repr(f'{p}.') for p in places)}): say "
-            "which one with prefix=… beside checkpoint=…"
+            "which one with prefix=… next to checkpoint=…"
         )
     return chosen[0]
 
@@ -216,9 +216,9 @@ def _of_own(checkpoint: Checkpoint, place: str, stated: Mapping[str, Any]) -> We
     for key in [key for key in tensors if key.startswith(("fc.", "head.fc."))]:
         classifier[key.rpartition(".")[2]] = tensors.pop(key)
     for leaf in ("weight", "bias"):
-        beside = f"{start.removesuffix('backbone.')}head.fc.{leaf}"
-        if beside in checkpoint.tensors:
-            classifier[leaf] = checkpoint.tensors[beside]
+        fc_key = f"{start.removesuffix('backbone.')}head.fc.{leaf}"
+        if fc_key in checkpoint.tensors:
+            classifier[leaf] = checkpoint.tensors[fc_key]
     return Weights(
         checkpoint.name,
         Source(f"this package's {network.__name__.removeprefix('ShuffleNet')}", network.__name__),
@@ -280,7 +280,7 @@ def _of_match(
     source = _source(network, checkpoint.tensors)
     if source.weak and order_is_a_guess(match, list(checkpoint.tensors)):
         raise ValueError(
-            f"{checkpoint.name!r} has its tensors in the order of the alphabet, and their names do "
+            f"{checkpoint.name!r} has its tensors in alphabetical order, and their names do "
             "not tell the order of the convolutions: save the model's state_dict as .pth"
         )
     weights = _from_source(checkpoint, source, network, arguments, tensors)

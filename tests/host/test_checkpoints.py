@@ -287,7 +287,7 @@ def corrupt(content):
         "truncated": content[: len(content) // 2],
         "one byte short": content[:-1],
         "text": b"<html>404: not here</html>",
-        "picture": b"\xff\xd8\xff\xe0" + bytes(range(256)),
+        "image": b"\xff\xd8\xff\xe0" + bytes(range(256)),
         "zeros": bytes(1000),
         "another pickle": pickle.dumps(Path, protocol=2),
     }

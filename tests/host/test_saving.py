@@ -79,8 +79,8 @@ def test_a_validation_that_was_interrupted_is_made_up_for(tmp_path, monkeypatch,
 def test_a_run_killed_in_a_write_leaves_a_part_that_the_next_one_removes(tmp_path, tiny_run):
     code = """if True:
         import os, sys
-        from shufflenet_det.host.local_files import written_whole
-        with written_whole(sys.argv[1]) as partial:
+        from shufflenet_det.host.local_files import atomic_write
+        with atomic_write(sys.argv[1]) as partial:
             partial.write_bytes(b"half of it")
             os.kill(os.getpid(), 9)"""
     subprocess.run([sys.executable, "-c", code, tmp_path / "epoch_1.pth"], check=False)

@@ -1,4 +1,4 @@
-"""What is told about a config: which one is found, and at which size it is counted."""
+"""Which config is found, and at which size it is counted."""
 
 import pytest
 

@@ -302,7 +302,7 @@ def test_a_batch_that_does_not_divide(config, images, monkeypatch):
 def test_a_batch_given_twice(fails, images):
     options = ["--cfg-options", "train_dataloader.batch_size=2"]
     message = fails("--data-root", images, "--batch-size", 4, *options)
-    assert "exclude one another" in message
+    assert "cannot be combined" in message
 
 
 def test_a_batch_of_more_images_than_there_are(fails, images):

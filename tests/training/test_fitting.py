@@ -65,7 +65,7 @@ def test_the_cosine_follows_too():
     assert cosine.T_max == cosine.end == 300
 
 
-def test_a_schedule_that_ends_early_is_told(tmp_path):
+def test_a_schedule_that_ends_early_is_reported(tmp_path):
     path = tmp_path / "mine.py"
     base = config_folder() / "ssdlite320_shufflenet_coco.py"
     path.write_text(f"_base_ = '{base}'\ntrain_cfg = dict(max_epochs=300)\n")

@@ -90,7 +90,7 @@ def test_a_traceback_can_be_asked_for(command, monkeypatch):
         command(MISTAKES["a missing file"][0])
 
 
-def test_a_killed_loader_process_is_told_whatever_it_interrupted(command, capsys):
+def test_a_killed_loader_process_is_reported_whatever_it_interrupted(command, capsys):
     died = RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")
 
     def interrupted():

@@ -185,7 +185,7 @@ def test_a_checkpoint_of_other_classes_is_refused(tiny, trained, tmp_path):
         training.test(cfg, str(trained / "epoch_2.pth"))
 
 
-def test_a_checkpoint_of_another_model_is_told(tiny, trained, tmp_path, capfd):
+def test_a_checkpoint_of_another_model_is_reported(tiny, trained, tmp_path, capfd):
     other = {"model.bbox_head.norm_cfg.eps": 0.5}
     training.test(tiny(tmp_path, other, splits=("test",)), str(trained / "epoch_2.pth"))
     told = [line for line in capfd.readouterr().out.splitlines() if line.startswith("warning")]
