@@ -193,11 +193,18 @@ def test_roboflows_coco_loses_its_category_without_boxes(tmp_path):
         ("all.xml", "<annotations><track id='0'/></annotations>", "tracks"),
         ("a.json", '{"shapes": [{"points": 3}], "imagePath": "a.jpg"}', "a.json"),
         ("a.json", "{", "a.json"),
+        # what the fuzzer found
+        ("all.xml", "<annotations><image name='a.jpg' width='x'/></annotations>", "all.xml"),
+        ("labels/a.txt", "0 0.5 0.5 0.1 0.1\n\xe9", "a.txt"),
+        ("data.yaml", "names: [cat", "data.yaml"),
+        ("data.yaml", "names: {x: cat}", "data.yaml"),
     ],
 )
 def test_a_damaged_label_file_is_named(folder, name, text, told):
     (folder / name).parent.mkdir(exist_ok=True)
-    (folder / name).write_text(text)
+    if name == "data.yaml":
+        write_yolo(folder)
+    (folder / name).write_text(text, "latin-1")
     with pytest.raises(ValueError, match=told):
         read_source(folder)
 
