@@ -195,7 +195,7 @@ def test_roboflows_coco_loses_its_category_without_boxes(tmp_path):
         ("a.json", "{", "a.json"),
         # what the fuzzer found
         ("all.xml", "<annotations><image name='a.jpg' width='x'/></annotations>", "all.xml"),
-        ("labels/a.txt", "0 0.5 0.5 0.1 0.1\n\xe9", "a.txt"),
+        ("labels/a.txt", "0 0.5 0.5 0.1 0.1\n\xe9", "no labels"),
         ("data.yaml", "names: [cat", "data.yaml"),
         ("data.yaml", "names: {x: cat}", "data.yaml"),
     ],
