@@ -13,7 +13,6 @@ from onnx_ir.tape import Tape
 
 Value = ir.Value
 Parts = tuple[Value, Value, Value]
-INT_MAX = np.iinfo(np.int64).max
 
 
 class GraphBuilder:
