@@ -5,7 +5,7 @@ from shufflenet_det.deploy import Detector, export
 from shufflenet_det.deploy.verification import compare, photographs
 from shufflenet_det.detector.sources import read_image
 
-# OpenVINO's own float32 moves a random network's proposals more than a trained one's.
+# Faster R-CNN with random weights moves by up to 9 pixels on OpenVINO, see docs/deploy.md.
 KINDS = {
     "ssdlite": ("onnxruntime", "openvino"),
     "faster_rcnn": ("onnxruntime",),
