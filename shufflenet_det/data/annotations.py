@@ -100,7 +100,7 @@ def _repair(
     for number, image in enumerate(content["images"]):
         where = f"images[{number}]"
         _require(path, where, image, ("id", "file_name"))
-        if not isinstance(image["file_name"], str) or not image["file_name"]:
+        if not isinstance(image["file_name"], str):
             raise ValueError(f"{path}: {where}.file_name is {image['file_name']!r}, not a name")
         if "\\" in image["file_name"]:
             image["file_name"] = image["file_name"].replace("\\", "/")
