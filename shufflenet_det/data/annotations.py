@@ -85,7 +85,7 @@ def read_json(path: str | Path) -> Any:
         return json.loads(
             raw.decode("utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
         )
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except ValueError as error:  # of the encoding, of JSON, or of a number with too many digits
         raise ValueError(f"{path}: not a JSON file: {error}") from None
     except RecursionError:
         raise ValueError(f"{path}: nested too deeply for an annotation file") from None

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from ..host.local_files import atomic_write
 from .annotations import Json, read_and_repair
 from .check import Findings, check_annotations, check_images, check_parts, fix
 from .formats import PARTS, Source, read_source
@@ -184,12 +185,8 @@ def _link(source: Path, target: Path) -> None:
 
 
 def _write(path: Path, content: Any) -> None:
-    scratch = path.with_name(f".{path.name}-{os.getpid()}")
-    try:
-        scratch.write_text(json.dumps(content))
-        scratch.replace(path)
-    finally:
-        scratch.unlink(missing_ok=True)
+    with atomic_write(path) as partial:
+        partial.write_text(json.dumps(content))
 
 
 def _fractions(words: Iterable[str] | None) -> dict[str, float] | None:

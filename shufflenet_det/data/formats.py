@@ -4,7 +4,6 @@ The files of a format are parsed by globox (MIT); this module finds them, tells 
 are, matches them with their images and says what was left out. Sources are only read.
 """
 
-import json
 import os
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
@@ -13,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .annotations import Json, image_size, read_and_repair
+from .annotations import Json, image_size, read_and_repair, read_json
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 FORMATS = ("coco", "voc", "yolo", "labelme", "cvat")
@@ -90,7 +89,7 @@ def _by_format(files: Iterable[Path]) -> dict[str, list[Path]]:
             elif b"<annotation" in head:
                 found["voc"].append(file)
         elif suffix == ".json":
-            content = _json(file)
+            content = read_json(file)
             if isinstance(content, dict) and "images" in content and "annotations" in content:
                 boxes = content["annotations"]
                 if not boxes or (isinstance(boxes[0], dict) and "bbox" in boxes[0]):
@@ -110,13 +109,6 @@ def _text(file: Path) -> str:
         return file.read_text("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{file}: not a text file: {error}") from None
-
-
-def _json(file: Path) -> Any:
-    try:
-        return json.loads(_text(file))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{file}: not a JSON file: {error}") from None
 
 
 def _is_yolo(file: Path) -> bool:
@@ -159,7 +151,7 @@ class _Reader:
 
     def read_labelme(self, labels: Sequence[Path], files: Sequence[Path]) -> None:
         for label in labels:
-            shapes = _json(label)["shapes"]
+            shapes = read_json(label)["shapes"]
             for shape in shapes if isinstance(shapes, list) else ():
                 if isinstance(shape, dict) and shape.get("shape_type", "polygon") not in (
                     "rectangle",
