@@ -106,10 +106,6 @@ def _write_onnx(model: nn.Module, spec: Spec, path: Path, options: dict[str, Any
 def _write_openvino(model: nn.Module, spec: Spec, path: Path, options: dict[str, Any]) -> None:
     import openvino
 
-    if spec["input"]["resize"] == "warp":
-        raise ValueError(
-            f"{path.name}: OpenVINO gives other boxes for NanoDet's graph; export it as .onnx"
-        )
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.onnx"
         # Half precision is OpenVINO's own: it stores float16 and computes in what is fastest.
