@@ -12,7 +12,9 @@ import numpy as np
 import supervision as sv
 
 Predict = Callable[[Any], sv.Detections]
-SAME = 0.9  # IoU from which two boxes of one class are taken for the same
+# Two boxes of one class are the same from this IoU on, or with all sides as near as this.
+SAME = 0.9
+_NEAR = 0.1  # pixels; boxes clipped to nothing have no IoU
 _IMAGE_FOLDERS = ("", "images", "val2017", "../val2017", "../images", "../train2017")
 
 
@@ -43,7 +45,8 @@ class Differences:
         self.unmatched += len(first) + len(second)
         if not len(first) or not len(second):
             return
-        overlaps = sv.box_iou_batch(first.xyxy, second.xyxy)
+        apart = np.abs(first.xyxy[:, None] - second.xyxy).max(axis=2)
+        overlaps = np.where(apart < _NEAR, 1, sv.box_iou_batch(first.xyxy, second.xyxy))
         overlaps = np.where(first.class_id[:, None] == second.class_id, overlaps, 0)
         for i in range(len(first)):
             j = int(overlaps[i].argmax())

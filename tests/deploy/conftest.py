@@ -15,7 +15,7 @@ from shufflenet_det.detector.torch_model import TorchModel
 
 ROOT = Path(__file__).parents[2]
 CLASSES = ("bird", "cat", "dog")
-BACKBONE = {"type": "shufflenet_det.ShuffleNetV2", "widen_factor": 0.5}
+BACKBONE = {"type": "shufflenet_det.ShuffleNetV2", "widen_factor": 0.5, "stage_repeats": (1, 1, 1)}
 
 
 def small_config(kind):
@@ -24,8 +24,8 @@ def small_config(kind):
         cfg = Config.fromfile(ROOT / "configs/ssdlite320_shufflenet_coco.py")
         backbone, channels = {**BACKBONE, "out_indices": (2, 4)}, (96, 1024)
         if kind == "shufflenetv1":
-            backbone = {"type": "shufflenet_det.ShuffleNetV1", "widen_factor": 0.5}
-            backbone["out_indices"], channels = (2, 3), (240, 480)
+            backbone |= {"type": "shufflenet_det.ShuffleNetV1", "out_indices": (2, 3)}
+            channels = (240, 480)
         widths = (*channels, 64, 32, 32, 32)
         cfg.model.neck.update(in_channels=channels, out_channels=widths)
         cfg.model.bbox_head.update(in_channels=widths, num_classes=3)

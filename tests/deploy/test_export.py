@@ -1,31 +1,21 @@
-import cv2
 import pytest
 
 from shufflenet_det.deploy import Detector, export
 from shufflenet_det.deploy.verification import compare, photographs
 from shufflenet_det.detector.sources import read_image
 
-# Faster R-CNN with random weights moves by up to 9 pixels on OpenVINO, see docs/deploy.md.
-KINDS = {
-    "ssdlite": ("onnxruntime", "openvino"),
-    "faster_rcnn": ("onnxruntime",),
-    "nanodet_plus": ("onnxruntime",),
-}
+KINDS = ("ssdlite", "faster_rcnn", "nanodet_m", "nanodet_plus")
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_boxes_are_those_of_pytorch(exported, kind):
     model, file = exported(kind)
-    images = photographs()
-    if kind == "nanodet_plus":
-        # OpenCV's warp leaves to chance which way halves are rounded: nothing to interpolate.
-        images = [cv2.resize(image, (320, 320)) for image in images]
-    for runtime in KINDS[kind]:
-        found = compare(model, Detector(file, runtime=runtime), images)
+    for runtime in ("onnxruntime", "openvino"):
+        found = compare(model, Detector(file, runtime=runtime), photographs())
         assert found.boxes > 50
         assert found.unmatched <= 0.02 * found.boxes, runtime
         assert found.pixels < 0.5, runtime
-        assert found.score < 2e-3, runtime
+        assert found.score < 1e-3, runtime
 
 
 def test_what_cannot_be_exported_is_said_and_leaves_nothing(lively, tmp_path):
@@ -52,6 +42,6 @@ def test_published_weights_find_the_same_on_photographs(root, nanodet_weights, t
     images = [read_image(path) for path in sorted(data.glob("*.jpg"))[:8]]
     found = compare(model, Detector(tmp_path / "model.onnx"), images)
     assert found.boxes > 100
-    assert found.unmatched <= 0.01 * found.boxes
-    assert found.pixels < 1
-    assert found.score < 2e-3
+    assert found.unmatched == 0
+    assert found.pixels < 0.5
+    assert found.score < 1e-3
