@@ -214,9 +214,7 @@ def _resize(ops: GraphBuilder, image: Value, new: Value, ratio: tuple[Value, Val
     )
     shares = [
         ops.Floor(ops.Mul(ops.Mul(ops.Floor(row), share), np.float32(2**-16)))
-        for row, share in zip(
-            ops.Split(rows, axis=0, num_outputs=2), (upper, lower), strict=True
-        )
+        for row, share in zip(ops.Split(rows, axis=0, num_outputs=2), (upper, lower), strict=True)
     ]
     total = ops.Add(ops.Add(*shares), np.float32(2))
     return ops.Floor(ops.Mul(total, np.float32(0.25)))
