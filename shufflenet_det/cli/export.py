@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> None:
 
         from shufflenet_det.detector.sources import read_image
 
-        found = torch_model(read_image(image))
+        found: Any = torch_model(read_image(image))
         names = [torch_model.classes[label] for label in found.class_id]
         found.data["class_name"] = np.array(names, dtype=str)
         return found

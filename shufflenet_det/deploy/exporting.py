@@ -87,8 +87,8 @@ def _writer(out: Path, *, int8: bool) -> Writer:
     """What writes the format of a file's name."""
     quantizer = ("onnxruntime",) if int8 else ()
     known: dict[str, tuple[Writer, Sequence[str]]] = {
-        ".onnx": (_write_onnx, ("onnx", "onnxscript", *quantizer)),
-        ".xml": (_write_openvino, ("onnx", "onnxscript", "openvino", *quantizer)),
+        ".onnx": (_write_onnx, ("onnx", "onnx_ir", *quantizer)),
+        ".xml": (_write_openvino, ("onnx", "onnx_ir", "openvino", *quantizer)),
         ".param": (_write_ncnn, ("pnnx",)),
         ".pt2": (_write_program, ()),
     }

@@ -88,7 +88,8 @@ def add_preprocessing(ops: GraphBuilder, image: Value, spec: dict[str, Any]) -> 
     size: Any = ops.Slice(ops.Shape(image), ops.ints(0), ops.ints(2))
     full = ops.ints(spec.get("height", 0), spec.get("width", 0))
     new: Any = ops.value(full)
-    over, under = ops.value(full), size  # the resize's factor as a fraction, rows and columns
+    over: Any = ops.value(full)
+    under: Any = size  # the resize's factor as a fraction, rows and columns
     if not fixed or spec.get("keep_ratio"):
         long, short = ops.ReduceMax(size, keepdims=1), ops.ReduceMin(size, keepdims=1)
         if fixed:
@@ -439,7 +440,7 @@ def _pool(ops: GraphBuilder, feature: Value, rois: Value, stride: int, pooling: 
     for axis, shape in enumerate(((-1, 1, bins, 1), (-1, bins, 1, 1))):
         start = ops.Mul(ops.columns(rois, axis, axis + 1), np.float32(1 / stride))  # (n, 1)
         end = ops.Add(ops.columns(rois, axis + 2, axis + 3), np.float32(1))
-        step = ops.Mul(ops.Sub(ops.Mul(end, np.float32(1 / stride)), start), np.float32(1 / bins))
+        step = ops.Div(ops.Sub(ops.Mul(end, np.float32(1 / stride)), start), np.float32(bins))
         for round_, first in ((ops.Floor, 0), (ops.Ceil, 1)):
             counted = np.arange(first, first + bins, dtype=np.float32)
             edge = round_(ops.Add(ops.Mul(step, counted), start))  # (n, P)

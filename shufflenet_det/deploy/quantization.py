@@ -15,7 +15,16 @@ MIN_IMAGES = 100
 MAX_IMAGES = 300  # the ranges hardly move beyond
 _LAYERS = ("Conv", "Gemm", "MatMul")
 # What passes 8-bit values on; with these left in float every unit would convert four times.
-_BETWEEN = ("Add", "AveragePool", "Clip", "Concat", "Gather", "LeakyRelu", "MaxPool", "Relu")
+_BETWEEN: tuple[str, ...] = (
+    "Add",
+    "AveragePool",
+    "Clip",
+    "Concat",
+    "Gather",
+    "LeakyRelu",
+    "MaxPool",
+    "Relu",
+)
 _BETWEEN += ("Reshape", "Resize", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze")
 
 

@@ -60,17 +60,15 @@ class Differences:
             self.score = max(self.score, score)
 
     def __str__(self) -> str:
-        """One line, and one a summary."""
+        """One line, and one of both summaries."""
         lines = [
             f"{self.images} images, {self.boxes} boxes: {self.unmatched} without a match; matched "
             f"ones differ by up to {self.pixels:.3f} pixels and {self.score:.5f} of score"
         ]
-        for name, summary in zip(("PyTorch ", "exported"), self.summaries, strict=False):
-            shown = ", ".join(
-                f"{key} {'-' if value is None else f'{100 * value:.1f}'}"
-                for key, value in summary.items()
-            )
-            lines.append(f"{name}: {shown}")
+        if self.summaries:
+            first, second = self.summaries
+            shown = ", ".join(f"{key} {_text(first[key])} {_text(second[key])}" for key in first)
+            lines.append(f"COCO's figures, PyTorch's first: {shown}")
         return "\n".join(lines)
 
     @property
@@ -164,6 +162,10 @@ def find_dataset(dataset: str | Path) -> tuple[Path, Path]:
     if not content["images"]:
         raise ValueError(f"{str(path)!r} has no images")
     return path, image_root(path, content)
+
+
+def _text(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f}"
 
 
 def photographs() -> list[np.ndarray]:
