@@ -173,7 +173,18 @@ class LevelBackbone(BaseModule):
         Returns:
             One map for each of ``out_indices``, (N, C_i, ⌈H/s_i⌉, ⌈W/s_i⌉) with C_i of
             ``out_channels`` and s_i of ``out_strides``.
+
+        Raises:
+            TypeError: Images and weights have different types of numbers, as mmdet's images and
+                a detector's after ``half()``.
         """
+        weights = next(self.parameters(), x)
+        if x.dtype != weights.dtype and not torch.is_autocast_enabled(x.device.type):
+            raise TypeError(
+                f"the images are {x.dtype} and the weights of {type(self).__name__} are "
+                f"{weights.dtype}: instead of half(), use torch.autocast({x.device.type!r}, "
+                "torch.bfloat16)"
+            )
         outs = {}
         for name, level in self._parts.items():
             x = self._run(name, x)

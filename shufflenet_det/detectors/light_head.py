@@ -22,7 +22,6 @@ INIT = {
 }
 
 
-@MODELS.register_module()
 class LightHeadRPNHead(RPNHead):
     """An RPN that reads the first of the given maps: C4, where C5 feeds the RoI head (Sec. 3.2).
 
@@ -34,7 +33,6 @@ class LightHeadRPNHead(RPNHead):
         return super().forward(x[: self.prior_generator.num_levels])
 
 
-@MODELS.register_module()
 class LightHeadBBoxHead(ConvFCBBoxHead):
     """The one-layer R-CNN head (Sec. 3.2), trained on the hardest RoIs of the batch.
 
@@ -145,7 +143,6 @@ class LightHeadBBoxHead(ConvFCBBoxHead):
         return total
 
 
-@MODELS.register_module()
 class LightHeadRoIHead(StandardRoIHead):
     """RoI head on a thin, position-sensitive map that is computed once an image (Sec. 3.2).
 

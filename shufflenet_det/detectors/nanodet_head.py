@@ -5,7 +5,6 @@ from typing import Any
 import torch
 from mmcv.cnn import DepthwiseSeparableConvModule
 from mmdet.models.dense_heads import GFLHead
-from mmdet.registry import MODELS
 from mmdet.utils import reduce_mean
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
@@ -18,7 +17,6 @@ LOSS_CLS: Cfg = {"type": "QualityFocalLoss", "use_sigmoid": True, "beta": 2.0}
 LOSS_BBOX: Cfg = {"type": "GIoULoss", "loss_weight": 2.0}
 
 
-@MODELS.register_module()
 class NanoDetHead(GFLHead):
     """NanoDet's head: mmdet's GFL head with light layers of every level's own.
 
@@ -118,7 +116,6 @@ class NanoDetHead(GFLHead):
         return super()._bbox_post_process(results, *args, img_meta=img_meta, **kwargs)
 
 
-@MODELS.register_module()
 class NanoDetPlusHead(NanoDetHead):
     """NanoDet-Plus's head: points in place of anchors, and dynamic soft label assignment.
 
@@ -257,7 +254,6 @@ class NanoDetPlusHead(NanoDetHead):
         }
 
 
-@MODELS.register_module()
 class NanoDetAuxHead(GFLHead):
     """The head that guides NanoDet-Plus's training: GFL's, shared by the levels, with LeakyReLU."""
 

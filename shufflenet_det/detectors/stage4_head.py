@@ -11,7 +11,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ..backbones.base import LevelBackbone, run_checkpointed
 
 
-@MODELS.register_module()
 class FasterRCNNC4(FasterRCNN):
     """Faster R-CNN as its form on ResNet (arXiv:1512.03385, Appendix A), on networks of stages.
 
@@ -37,7 +36,6 @@ class FasterRCNNC4(FasterRCNN):
         )
 
 
-@MODELS.register_module()
 class Stage4Head(BaseModule):
     """Computes a backbone's stage 4 on every RoI (arXiv:1512.03385, Appendix A: conv5_x).
 

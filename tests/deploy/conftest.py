@@ -71,7 +71,7 @@ def save_lively(cfg, path):
     with torch.no_grad():
         torch.save({"state_dict": model.state_dict(), "meta": meta}, path)
         torch_model = TorchModel(cfg, path, device="cpu")
-        torch_model.model = model
+        torch_model.model = torch_model._optimized = model  # with its hooks
         torch_model(photographs()[0])
     torch.save({"state_dict": model.state_dict(), "meta": meta}, path)
 
