@@ -20,7 +20,6 @@ _LAZY = {
     "BilinearPAN": ".detectors.ghost_pan",
     "Detector": ".detector",
     "EstimateStatistics": ".detectors.statistics",
-    "FastCocoMetric": ".evaluation.metric",
     "FasterRCNNC4": ".detectors.stage4_head",
     "GhostPAN": ".detectors.ghost_pan",
     "LargeSeparableConv": ".detectors.large_separable_conv",
