@@ -161,7 +161,10 @@ def test_a_folder_without_images_says_where_some_are(folder):
 def test_boxes_are_those_of_mmdets_own_inference(root, name, photo, tmp_path):
     cfg = config_of(root, name)
     path = save(cfg, tmp_path / "run.pth")
-    found = Detector(path, score_threshold=0, device="cpu")(photo)
+    detector = Detector(path, score_threshold=0, device="cpu")
+    # As built: the faster copy, which is compared in tests/deploy, gives near ties another order.
+    detector._model._optimized = detector._model.model
+    found = detector(photo)
     theirs = inference_detector(init_detector(cfg, path, device="cpu"), photo).pred_instances
     order = np.argsort(-theirs.scores.numpy(), kind="stable")
     assert len(found) == 20

@@ -88,7 +88,8 @@ def add_preprocessing(ops: GraphBuilder, image: Value, spec: dict[str, Any]) -> 
     size: Any = ops.Slice(ops.Shape(image), ops.ints(0), ops.ints(2))
     full = ops.ints(spec.get("height", 0), spec.get("width", 0))
     new: Any = ops.value(full)
-    over, under = ops.value(full), size  # the resize's factor as a fraction, rows and columns
+    over: Any = ops.value(full)
+    under: Any = size  # the resize's factor as a fraction, rows and columns
     if not fixed or spec.get("keep_ratio"):
         long, short = ops.ReduceMax(size, keepdims=1), ops.ReduceMin(size, keepdims=1)
         if fixed:
@@ -357,61 +358,157 @@ def suppress(
     return ops.Gather(boxes, kept), ops.Gather(scores, kept), ops.Gather(labels, kept)
 
 
+class Pooling(NamedTuple):
+    """How RoIs are pooled.
+
+    Attributes:
+        kind: 'RoIAlign' (the mean), 'RoIPool' or 'PSRoIAlign'.
+        strides: Of the maps that RoIs are read from.
+        bins: P, along each side of a RoI.
+        channels: Of a pooled RoI.
+        samples: Along a bin's side; 0: as many as cells. RoIPool has none.
+        aligned: Cells' centres are at half a cell.
+        maximum: Whether PSRoIAlign takes the greatest sample, not the mean.
+        finest_scale: Of several maps; RoIs below twice this side read the first.
+    """
+
+    kind: str
+    strides: Sequence[int]
+    bins: int
+    channels: int
+    samples: int = 0
+    aligned: bool = True
+    maximum: bool = False
+    finest_scale: float = 56
+
+
 def pool_rois(
-    ops: GraphBuilder,
-    maps: Sequence[Value],
-    rois: Value,
-    *,
-    strides: Sequence[int],
-    finest_scale: float,
-    output_size: int,
-    sampling_ratio: int,
-    aligned: bool,
+    ops: GraphBuilder, maps: Sequence[Value], rois: Value, pooling: Pooling
 ) -> tuple[Value, Value]:
-    """RoIAlign of every RoI on the map of its size (FPN, arXiv:1612.03144, eq. 1).
+    """Pool every RoI from the map of its size (FPN, arXiv:1612.03144, eq. 1).
 
     Args:
         ops: Where to.
-        maps: (1, C, h_i, w_i) each.
+        maps: (1, C_i, h_i, w_i) each, as many as there are strides.
         rois: (n, 4) corners in pixels.
-        strides: Of the maps.
-        finest_scale: RoIs below twice this side read the first map.
-        output_size: P.
-        sampling_ratio: Samples along a bin's side; 0: as many as cells.
-        aligned: Cells' centres are at half a cell.
+        pooling: How.
 
     Returns:
         (n, C, P, P), and the RoIs in the same order, the first map's first.
     """
+    pool = {"RoIAlign": _align, "RoIPool": _pool, "PSRoIAlign": _align_sensitive}[pooling.kind]
+    if len(maps) == 1:
+        return pool(ops, maps[0], rois, pooling.strides[0], pooling), rois
     width, height = (
         ops.Sub(ops.columns(rois, i + 2, i + 3), ops.columns(rois, i, i + 1)) for i in (0, 1)
     )
-    scale = ops.Div(ops.Sqrt(ops.Mul(width, height)), np.float32(finest_scale))
+    scale = ops.Div(ops.Sqrt(ops.Mul(width, height)), np.float32(pooling.finest_scale))
     octave = ops.Div(ops.Log(ops.Add(scale, np.float32(1e-6))), np.float32(np.log(2)))
     level = ops.Reshape(ops.Floor(octave), ops.ints(-1))
     level = ops.Min(ops.Max(level, np.float32(0)), np.float32(len(maps) - 1))
     pooled, chosen = [], []
-    for i, (feature, stride) in enumerate(zip(maps, strides, strict=True)):
+    for i, (feature, stride) in enumerate(zip(maps, pooling.strides, strict=True)):
         index = ops.NonZero(ops.Equal(level, np.float32(i)))
         of_level = ops.Gather(rois, ops.Reshape(index, ops.ints(-1)))
-        image = ops.Expand(
-            np.asarray([0], np.int64), ops.Slice(ops.Shape(of_level), ops.ints(0), ops.ints(1))
-        )
-        pooled.append(
-            ops.RoiAlign(
-                feature,
-                of_level,
-                image,
-                output_height=output_size,
-                output_width=output_size,
-                sampling_ratio=sampling_ratio,
-                spatial_scale=1.0 / stride,
-                coordinate_transformation_mode="half_pixel" if aligned else "output_half_pixel",
-                mode="avg",
-            )
-        )
+        pooled.append(pool(ops, feature, of_level, stride, pooling))
         chosen.append(of_level)
     return ops.Concat(*pooled, axis=0), ops.Concat(*chosen, axis=0)
+
+
+def _align(ops: GraphBuilder, feature: Value, rois: Value, stride: int, pooling: Pooling) -> Value:
+    image = ops.Expand(
+        np.asarray([0], np.int64), ops.Slice(ops.Shape(rois), ops.ints(0), ops.ints(1))
+    )
+    return ops.RoiAlign(
+        feature,
+        rois,
+        image,
+        output_height=pooling.bins,
+        output_width=pooling.bins,
+        sampling_ratio=pooling.samples,
+        spatial_scale=1.0 / stride,
+        coordinate_transformation_mode="half_pixel" if pooling.aligned else "output_half_pixel",
+        mode="avg",
+    )
+
+
+def _pool(ops: GraphBuilder, feature: Value, rois: Value, stride: int, pooling: Pooling) -> Value:
+    """mmcv's RoIPool: every bin is a RoI of one bin, as the operator rounds where mmcv does not."""
+    bins = pooling.bins
+    size = ops.Cast(ops.Shape(feature), to=ir.DataType.FLOAT)
+    edges = []
+    for axis, shape in enumerate(((-1, 1, bins, 1), (-1, bins, 1, 1))):
+        start = ops.Mul(ops.columns(rois, axis, axis + 1), np.float32(1 / stride))  # (n, 1)
+        end = ops.Add(ops.columns(rois, axis + 2, axis + 3), np.float32(1))
+        step = ops.Div(ops.Sub(ops.Mul(end, np.float32(1 / stride)), start), np.float32(bins))
+        for round_, first in ((ops.Floor, 0), (ops.Ceil, 1)):
+            counted = np.arange(first, first + bins, dtype=np.float32)
+            edge = round_(ops.Add(ops.Mul(step, counted), start))  # (n, P)
+            edges.append(ops.Reshape(clip(ops, edge, _at(ops, size, 3 - axis)), ops.ints(*shape)))
+    left, right, top, bottom = edges
+    filled = ops.And(ops.Greater(right, left), ops.Greater(bottom, top))  # (n, P, P, 1)
+    beyond = ops.Add(ops.ReduceMax(size), np.float32(1))
+    one = np.float32(1)
+    corners = [
+        ops.Where(filled, corner, beyond)
+        for corner in (left, top, ops.Sub(right, one), ops.Sub(bottom, one))
+    ]
+    image = ops.Mul(corners[0], np.float32(0))
+    pooled = ops.MaxRoiPool(
+        feature,
+        ops.Reshape(ops.Concat(image, *corners, axis=-1), ops.ints(-1, 5)),
+        pooled_shape=[1, 1],
+        spatial_scale=1.0,
+    )
+    return _as_bins(ops, pooled, pooling)
+
+
+def _align_sensitive(
+    ops: GraphBuilder, feature: Value, rois: Value, stride: int, pooling: Pooling
+) -> Value:
+    """PSRoIAlign: the channels of each bin are an image of their own, each bin a RoI on it."""
+    bins, images = pooling.bins, pooling.bins**2
+    shift = 0.0 if pooling.aligned else 0.5  # cells; the operator takes half a cell off
+    if pooling.maximum:
+        feature = ops.Pad(feature, ops.ints(0, 0, 1, 1, 0, 0, 1, 1), np.float32(0))
+        shift += 1
+    size = ops.Slice(ops.Shape(feature), ops.ints(2), ops.ints(4))
+    feature = ops.Reshape(feature, ops.Concat(ops.ints(pooling.channels, images), size, axis=0))
+    feature = ops.Transpose(feature, perm=[1, 0, 2, 3])
+    rois = ops.Add(rois, np.float32(shift * stride))
+    corners: list[Value] = []
+    for first in (0, 1):
+        for axis, shape in enumerate(((1, 1, bins, 1), (1, bins, 1, 1))):
+            start = ops.Reshape(ops.columns(rois, axis, axis + 1), ops.ints(-1, 1, 1, 1))
+            side = ops.Sub(ops.columns(rois, axis + 2, axis + 3), ops.columns(rois, axis, axis + 1))
+            part = np.arange(first, first + bins, dtype=np.float32).reshape(shape) / bins
+            corner = ops.Add(ops.Mul(ops.Reshape(side, ops.ints(-1, 1, 1, 1)), part), start)
+            corners.append(ops.Expand(corner, ops.ints(1, bins, bins, 1)))
+    number = ops.Slice(ops.Shape(rois), ops.ints(0), ops.ints(1))
+    image = ops.Expand(
+        np.arange(images, dtype=np.int64), ops.Concat(number, ops.ints(images), axis=0)
+    )
+    samples = pooling.samples if pooling.maximum else 1
+    pooled = ops.RoiAlign(
+        feature,
+        ops.Reshape(ops.Concat(*corners, axis=-1), ops.ints(-1, 4)),
+        ops.Reshape(image, ops.ints(-1)),
+        output_height=samples,
+        output_width=samples,
+        sampling_ratio=1 if pooling.maximum else pooling.samples,
+        spatial_scale=1.0 / stride,
+        coordinate_transformation_mode="half_pixel",
+        mode="avg",
+    )  # (n P P, C, samples, samples)
+    if pooling.maximum:
+        pooled = ops.ReduceMax(pooled, ops.ints(2, 3))
+    return _as_bins(ops, pooled, pooling)
+
+
+def _as_bins(ops: GraphBuilder, pooled: Value, pooling: Pooling) -> Value:
+    """(n P P, C, 1, 1) to (n, C, P, P)."""
+    shape = ops.ints(-1, pooling.bins, pooling.bins, pooling.channels)
+    return ops.Transpose(ops.Reshape(pooled, shape), perm=[0, 3, 1, 2])
 
 
 def absorb(graph: ir.Graph, other: ir.Graph, inputs: Sequence[Value], prefix: str) -> list[Value]:

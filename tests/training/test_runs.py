@@ -77,6 +77,25 @@ def test_an_interrupted_training_ends_as_an_undisturbed_one(
     assert all(torch.equal(ours[name], theirs[name]) for name in ours.keys() | theirs.keys())
 
 
+def test_two_runs_with_one_seed_are_equal_to_the_last_bit(tiny, tmp_path):
+    results = []
+    options = {
+        "train_cfg.max_epochs": 4,
+        "train_cfg.val_interval": 4,
+        "train_dataloader.batch_size": 2,
+    }
+    for folder, deterministic in (("one", False), ("two", True)):
+        work_dir = tmp_path / folder
+        train(tiny(work_dir, {**options, "randomness.deterministic": deterministic}))
+        [scalars] = work_dir.glob("*/vis_data/scalars.json")
+        score = json.loads(scalars.read_text().splitlines()[-1])["coco/bbox_mAP"]
+        results.append((losses(work_dir), score, weights(work_dir / "epoch_4.pth")))
+    torch.use_deterministic_algorithms(False)
+    (losses_1, score_1, weights_1), (losses_2, score_2, weights_2) = results
+    assert len(losses_1) == 20 and losses_1 == losses_2 and score_1 == score_2
+    assert all(torch.equal(weights_1[name], weights_2[name]) for name in weights_1)
+
+
 def test_a_resumed_run_has_the_seed_of_the_first(tiny, tmp_path):
     without = {"randomness.seed": None, "train_cfg.max_epochs": 1}
     train(tiny(tmp_path, without))
