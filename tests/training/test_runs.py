@@ -186,9 +186,9 @@ def test_a_checkpoint_scores_as_in_its_training(tiny, trained, tmp_path, capfd):
 @pytest.mark.parametrize(
     "change, message",
     [
-        (lambda s: s.pop("neck.extra_layers.0.0.conv.weight"), "does not fit.* 1 are missing"),
+        (lambda s: s.pop("neck.extra_layers.0.0.conv.weight"), "does not fit.* 1 missing"),
         (lambda s: s["backbone.conv1.0.weight"].fill_(float("nan")), "1 of its .* not finite"),
-        (lambda s: s.update({"backbone.conv1.0.weight": torch.zeros(9)}), "1 have another shape"),
+        (lambda s: s.update({"backbone.conv1.0.weight": torch.zeros(9)}), "1 of another shape"),
     ],
 )
 def test_a_checkpoint_that_does_not_fit_is_refused(tiny, trained, tmp_path, change, message):
