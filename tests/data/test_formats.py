@@ -242,7 +242,7 @@ def test_tiles_hold_the_boxes_where_they_lie(folder, tmp_path, capsys):
     kinds = {a["category_id"] for a in tiles["annotations"]}
     assert kinds == {0, 1, 2}
     for image in tiles["images"]:
-        stem, number, left, top, right, bottom = image["file_name"][:-4].split("_")
+        stem, _, left, top, right, bottom = image["file_name"][:-4].split("_")
         left, top, right, bottom = map(int, (left, top, right, bottom))
         whole = cv2.imread(str(next((folder / "images").glob(f"{stem}.*"))))
         tile = cv2.imread(str(out / "images" / image["file_name"]))
