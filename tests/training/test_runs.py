@@ -216,3 +216,21 @@ def test_a_place_for_predictions_that_cannot_be_written_is_named_first(tiny, tmp
         training.test(
             tiny(tmp_path, splits=("test",)), "none.pth", out=str(tmp_path / "no_such" / "o.pkl")
         )
+
+
+def test_tensorboard_gets_the_losses(tiny, tmp_path):
+    reading = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    train(tiny(tmp_path, {"train_cfg.max_epochs": 1}), backends=["tensorboard"])
+    [events] = tmp_path.glob("*/vis_data/events.*")
+    reader = reading.EventAccumulator(str(events))
+    reader.Reload()
+    logged = {event.step: event.value for event in reader.Scalars("loss")}
+    assert logged == pytest.approx(losses(tmp_path))
+
+
+def test_weights_and_biases_gets_the_losses(tiny, tmp_path, monkeypatch):
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    train(tiny(tmp_path, {"train_cfg.max_epochs": 1}), backends=["wandb"])
+    [run] = tmp_path.glob("*/vis_data/wandb/offline-run-*/*.wandb")
+    assert b"loss_bbox" in run.read_bytes()
