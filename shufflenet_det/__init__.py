@@ -23,6 +23,7 @@ _LAZY = {
     "FasterRCNNC4": ".detectors.stage4_head",
     "LargeSeparableConv": ".detectors.large_separable_conv",
     "LightHeadBBoxHead": ".detectors.light_head",
+    "LightHeadRCNN": ".detectors.light_head",
     "LightHeadRPNHead": ".detectors.light_head",
     "LightHeadRoIHead": ".detectors.light_head",
     "MobileNetV1": ".backbones",

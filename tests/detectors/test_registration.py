@@ -8,6 +8,7 @@ NAMES = {
     "FasterRCNNC4": "stage4_head",
     "LargeSeparableConv": "large_separable_conv",
     "LightHeadBBoxHead": "light_head",
+    "LightHeadRCNN": "light_head",
     "LightHeadRPNHead": "light_head",
     "LightHeadRoIHead": "light_head",
     "PSRoIExtractor": "ps_roi",
