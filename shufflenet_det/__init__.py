@@ -17,10 +17,13 @@ if TYPE_CHECKING:
 
 # Public names and their modules; configs use them as ``type='shufflenet_det.NAME'``.
 _LAZY = {
+    "BilinearPAN": ".detectors.ghost_pan",
+    "ChannelsLast": ".training.hooks",
     "Detector": ".detector",
     "EstimateStatistics": ".detectors.statistics",
     "FastCocoMetric": ".evaluation.metric",
     "FasterRCNNC4": ".detectors.stage4_head",
+    "GhostPAN": ".detectors.ghost_pan",
     "LargeSeparableConv": ".detectors.large_separable_conv",
     "LightHeadBBoxHead": ".detectors.light_head",
     "LightHeadRCNN": ".detectors.light_head",
@@ -28,7 +31,10 @@ _LAZY = {
     "LightHeadRoIHead": ".detectors.light_head",
     "MobileNetV1": ".backbones",
     "NanoDet": ".detectors.nanodet",
+    "NanoDetAuxHead": ".detectors.nanodet_head",
+    "NanoDetHead": ".detectors.nanodet_head",
     "NanoDetPlus": ".detectors.nanodet",
+    "NanoDetPlusHead": ".detectors.nanodet_head",
     "PSRoIExtractor": ".detectors.ps_roi",
     "RandomColor": ".data.warp",
     "RandomWarp": ".data.warp",

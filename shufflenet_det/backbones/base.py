@@ -4,6 +4,7 @@ import inspect
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from copy import deepcopy
 from functools import partial
 from typing import Any, ClassVar
 
@@ -173,7 +174,18 @@ class LevelBackbone(BaseModule):
         Returns:
             One map for each of ``out_indices``, (N, C_i, ⌈H/s_i⌉, ⌈W/s_i⌉) with C_i of
             ``out_channels`` and s_i of ``out_strides``.
+
+        Raises:
+            TypeError: Images and weights have different types of numbers, as mmdet's images and
+                a detector's after ``half()``.
         """
+        weights = next(self.parameters(), x)
+        if x.dtype != weights.dtype and not torch.is_autocast_enabled(x.device.type):
+            raise TypeError(
+                f"the images are {x.dtype} and the weights of {type(self).__name__} are "
+                f"{weights.dtype}: instead of half(), use torch.autocast({x.device.type!r}, "
+                "torch.bfloat16)"
+            )
         outs = {}
         for name, level in self._parts.items():
             x = self._run(name, x)
@@ -240,6 +252,14 @@ class _Scriptable(nn.Module):
             if i in self.returned:
                 outs.append(x)
         return outs
+
+
+def map_channels(backbone: nn.Module) -> list[int]:
+    """Channels of the maps that a backbone, also one of mmdet, computes, without computing them."""
+    backbone = deepcopy(backbone).to("meta")
+    backbone.eval()  # some of mmdet's return None
+    with torch.no_grad():
+        return [m.shape[1] for m in backbone(torch.empty(1, 3, 64, 64, device="meta"))]
 
 
 def run_checkpointed(stage: nn.Module, x: Tensor) -> Tensor:

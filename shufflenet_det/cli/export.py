@@ -19,6 +19,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--half", action="store_true", help="weights of float16")
     parser.add_argument(
+        "--int8",
+        metavar="IMAGES",
+        help="quantize the network of .onnx or .xml to 8 bits; ranges are of this folder's images, "
+        "100 or more",
+    )
+    parser.add_argument(
         "--verify",
         metavar="DATASET",
         help="compare with PyTorch on a COCO annotation file or a folder laid out as COCO",
@@ -28,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Export, then compare with the detector in PyTorch."""
-    from shufflenet_det.deploy import Detector, export, verify
+    from shufflenet_det.deploy import export, verify
     from shufflenet_det.deploy.verification import compare, find_dataset, photographs
 
     if args.verify:
@@ -39,23 +45,48 @@ def run(args: argparse.Namespace) -> None:
         args.out,
         nms=args.nms == "inside",
         half=args.half,
+        int8=args.int8,
         trust=args.trust,
     )
     print(f"written: {args.out}")
-    if not args.out.endswith((".onnx", ".xml", ".param")):
-        return
-    try:
-        exported = Detector(args.out)
-    except ImportError as error:
-        print(f"not compared with PyTorch: {error}")
-        return
 
     def reference(image: Any) -> Any:
+        import numpy as np
+
         from shufflenet_det.detector.sources import read_image
 
-        return torch_model(read_image(image))
+        found: Any = torch_model(read_image(image))
+        names = [torch_model.classes[label] for label in found.class_id]
+        found.data["class_name"] = np.array(names, dtype=str)
+        return found
 
+    exported = _runtimes(args.out)
+    if not exported:
+        return
     if args.verify:
-        print(verify(reference, exported, args.verify, torch_model.classes))
+        results = verify(reference, exported, args.verify, torch_model.classes)
     else:
-        print(f"against PyTorch: {compare(reference, exported, photographs())}")
+        results = {name: compare(reference, run, photographs()) for name, run in exported.items()}
+    for name, differences in results.items():
+        print(f"{name} against PyTorch, {differences}")
+        if differences.cost is not None:
+            print(f"{name}: {differences.cost:.2f} points of mAP less than PyTorch")
+    if (args.half or args.int8) and not args.verify:
+        print("what this costs in mAP: export with --verify DATASET")
+
+
+def _runtimes(out: str) -> dict[str, Any]:
+    """The exported model on every runtime that reads it and is installed."""
+    from pathlib import Path
+
+    from shufflenet_det.deploy import Detector
+    from shufflenet_det.deploy.runtime.engines import RUNTIMES
+
+    found = {}
+    for name, (_, _, suffixes) in RUNTIMES.items():
+        if Path(out).suffix in suffixes:
+            try:
+                found[name] = Detector(out, runtime=name)
+            except ImportError as error:
+                print(f"not compared with PyTorch: {error}")
+    return found

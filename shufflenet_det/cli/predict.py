@@ -218,7 +218,7 @@ class _Results:
         text = f"{self.images} {self.unit}{plural}, {self.names.total()} boxes"
         text += f" ({found})" if found else ""
         if self.images:
-            text += f"; detection {1000 * self.seconds / self.images:.0f} ms a {self.unit}"
+            text += f"; detection {1000 * self.seconds / self.images:.0f} ms per {self.unit}"
         if self.folder:
             where = self.target if self.unit == "frame" else f"{self.folder}{os.sep}"
             text += f"\ndrawn: {where}"

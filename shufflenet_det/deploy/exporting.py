@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..detector.torch_model import TorchModel
 from .network import DenseNetwork
 from .optimization import fold_norms
+from .quantization import calibration_images, quantize
 from .spec import Spec, describe
 
 FORMATS = ".onnx, .xml (OpenVINO), .ncnn.param or .pt2"
@@ -26,6 +27,7 @@ def export(
     *,
     nms: bool = True,
     half: bool = False,
+    int8: str | Path | None = None,
     trust: bool = False,
 ) -> TorchModel:
     """Write a detector as one file that needs none of this package.
@@ -37,22 +39,31 @@ def export(
         out: The file; its suffix is the format: ``.onnx``, ``.xml``, ``.ncnn.param`` or ``.pt2``.
         nms: Whether ``.onnx`` and ``.xml`` remove overlapping boxes themselves.
         half: Weights of float16.
+        int8: Folder of images on which 8-bit ranges are set, for ``.onnx`` and ``.xml``; None: no
+            quantization.
         trust: Execute the config that a checkpoint carries.
 
     Returns:
         The detector in PyTorch, to compare with.
 
     Raises:
-        FileNotFoundError: A file or the folder is not there.
+        FileNotFoundError: A file or a folder is not there.
         ImportError: The format's converter is not installed.
         ValueError: The format is unknown or has no such option, the detector is none that can be
             exported, or the checkpoint does not fit.
         RuntimeError: The converter fails; nothing is left at ``out``.
     """
     out = Path(out)
-    write = _writer(out)
+    write = _writer(out, int8=int8 is not None)
     if not nms and out.suffix not in (".onnx", ".xml"):
         raise ValueError(f"{out.name}: only .onnx and .xml have NMS inside; leave --nms out")
+    images: list[Path] = []
+    if int8 is not None:
+        if half:
+            raise ValueError("--half and --int8 exclude each other: choose one")
+        if out.suffix not in (".onnx", ".xml"):
+            raise ValueError(f"{out.name}: only .onnx and .xml have --int8")
+        images = calibration_images(int8)
     if isinstance(model, TorchModel):
         detector = model
     elif checkpoint is None:
@@ -60,7 +71,7 @@ def export(
     else:
         detector = TorchModel(model, checkpoint, device="cpu", trust=trust)
     spec = describe(detector.cfg, detector.model, list(detector.classes))
-    options = {"nms": nms, "half": half}
+    options = {"nms": nms, "half": half, "int8": images}
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
         write(fold_norms(detector.model), spec, Path(folder) / out.name, options)
@@ -72,11 +83,12 @@ def export(
 Writer = Callable[[nn.Module, Spec, Path, dict[str, Any]], None]
 
 
-def _writer(out: Path) -> Writer:
+def _writer(out: Path, *, int8: bool) -> Writer:
     """What writes the format of a file's name."""
+    quantizer = ("onnxruntime",) if int8 else ()
     known: dict[str, tuple[Writer, Sequence[str]]] = {
-        ".onnx": (_write_onnx, ("onnx", "onnxscript")),
-        ".xml": (_write_openvino, ("onnx", "onnxscript", "openvino")),
+        ".onnx": (_write_onnx, ("onnx", "onnx_ir", *quantizer)),
+        ".xml": (_write_openvino, ("onnx", "onnx_ir", "openvino", *quantizer)),
         ".param": (_write_ncnn, ("pnnx",)),
         ".pt2": (_write_program, ()),
     }
@@ -100,16 +112,14 @@ def _write_onnx(model: nn.Module, spec: Spec, path: Path, options: dict[str, Any
     from .onnx_model import build
 
     proto = build(model, spec, nms=options["nms"], half=options["half"])
+    if options["int8"]:
+        proto = quantize(proto, options["int8"])
     onnx.save(proto, str(path))
 
 
 def _write_openvino(model: nn.Module, spec: Spec, path: Path, options: dict[str, Any]) -> None:
     import openvino
 
-    if spec["input"]["resize"] == "warp":
-        raise ValueError(
-            f"{path.name}: OpenVINO gives other boxes for NanoDet's graph; export it as .onnx"
-        )
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.onnx"
         # Half precision is OpenVINO's own: it stores float16 and computes in what is fastest.

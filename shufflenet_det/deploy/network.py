@@ -14,11 +14,13 @@ Level = dict[str, Any]
 class DenseNetwork(nn.Module):
     """Backbone, neck and dense head, with the same boxes as the head's own ``predict``.
 
+    Of Light-Head R-CNN the maps are the thin one alone.
+
     Attributes:
         levels: What each level of the head regresses, for
             :func:`~shufflenet_det.deploy.runtime.decode.decode_level`.
         raw: Return the regressions, not boxes.
-        maps: Return the neck's maps, too.
+        maps: Return the maps that RoIs are read from, too.
     """
 
     def __init__(self, detector: Any, head: Any, *, raw: bool = False, maps: bool = False) -> None:
@@ -28,7 +30,7 @@ class DenseNetwork(nn.Module):
             detector: A detector of mmdet in evaluation mode.
             head: Its dense head, or its RPN.
             raw: Return the regressions, not boxes.
-            maps: Return the neck's maps, too.
+            maps: Return the maps that RoIs are read from, too.
 
         Raises:
             ValueError: The head is none that can be exported.
@@ -39,6 +41,7 @@ class DenseNetwork(nn.Module):
         self.head = head
         self.raw = raw
         self.maps = maps
+        self.thin_conv = getattr(getattr(detector, "roi_head", None), "thin_conv", None)
         self.levels = head_levels(head)
         self.sigmoid = bool(getattr(head, "use_sigmoid_cls", True))
         self.channels = int(head.cls_out_channels)
@@ -65,6 +68,8 @@ class DenseNetwork(nn.Module):
             if not self.raw:
                 regression = decode_level(level, regression, height, width, torch)
             boxes.append(regression)
+        if self.thin_conv is not None:
+            feats = (self.thin_conv(feats[-1]),)
         return (*scores, *boxes, *(feats if self.maps else ()))
 
     def head_maps(self, x: Tensor) -> list[Tensor]:

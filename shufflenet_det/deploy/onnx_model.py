@@ -1,7 +1,7 @@
 """The whole detector, image to boxes, as one ONNX model of standard operators."""
 
 import json
-import logging
+import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
@@ -124,22 +124,10 @@ def _second_stage(
         levels.append((boxes, scores, ops.Add(label, np.int64(i))))  # NMS within each level
     rpn["score_threshold"] = -0.5
     rois, _, _ = _suppress(ops, parts.concatenate(ops, levels), rpn)
-    extractor = model.roi_head.bbox_roi_extractor
-    layers = _roi_layers(extractor)
+    pooling = _pooling(model.roi_head.bbox_roi_extractor)
     maps = [ops.Cast(of_level, to=ir.DataType.FLOAT) if half else of_level for of_level in dense[2]]
-    pooled, rois = parts.pool_rois(
-        ops,
-        maps[: len(layers)],
-        rois,
-        strides=extractor.featmap_strides,
-        finest_scale=extractor.finest_scale,
-        output_size=layers[0].output_size[0],
-        sampling_ratio=layers[0].sampling_ratio,
-        aligned=layers[0].aligned,
-    )
-    second = _export_rois(
-        RoINetwork(model.roi_head), extractor.out_channels, layers[0].output_size, half
-    )
+    pooled, rois = parts.pool_rois(ops, maps[: len(pooling.strides)], rois, pooling)
+    second = _export_rois(RoINetwork(model.roi_head), pooling, half)
     if half:
         pooled = ops.Cast(pooled, to=ir.DataType.FLOAT16)
     scores, boxes = parts.absorb(graph, second.graph, (pooled, rois), "rois")
@@ -169,63 +157,62 @@ def _suppress(ops: GraphBuilder, found: parts.Parts, spec: Spec) -> parts.Parts:
     )
 
 
-def _roi_layers(extractor: Any) -> Any:
-    from mmcv.ops import RoIAlign
-    from mmdet.models.roi_heads import SingleRoIExtractor
-
-    layers = extractor.roi_layers
-    if type(extractor) is not SingleRoIExtractor or not all(
-        isinstance(layer, RoIAlign) and layer.pool_mode == "avg" for layer in layers
-    ):
-        kind = type(extractor).__name__
-        layer = type(layers[0]).__name__
-        raise ValueError(
-            f"{kind} with {layer} cannot be exported: standard operators have RoIAlign's mean only"
+def _pooling(extractor: Any) -> parts.Pooling:
+    layer = extractor.roi_layers[0]
+    kind = type(layer).__name__
+    one_map = {"strides": extractor.featmap_strides, "channels": extractor.out_channels}
+    if type(extractor).__name__ == "PSRoIExtractor" and kind == "PSRoIAlign":
+        return parts.Pooling(
+            kind,
+            bins=layer.output_size,
+            samples=layer.sampling_ratio,
+            aligned=layer.aligned,
+            maximum=layer.pool_mode == "max",
+            **one_map,
         )
-    return layers
+    if type(extractor).__name__ == "SingleRoIExtractor" and kind in ("RoIAlign", "RoIPool"):
+        several = {**one_map, "bins": layer.output_size[0], "finest_scale": extractor.finest_scale}
+        if kind == "RoIPool":
+            return parts.Pooling(kind, **several)
+        if layer.pool_mode == "avg":
+            samples = layer.sampling_ratio
+            return parts.Pooling(kind, samples=samples, aligned=layer.aligned, **several)
+    raise ValueError(
+        f"{type(extractor).__name__} with {kind} cannot be exported: what can are RoIPool, "
+        "RoIAlign by the mean and PSRoIAlign"
+    )
 
 
 def _export_dense(network: DenseNetwork, spec: Spec, half: bool) -> ir.Model:
     made = spec["input"]
-    fixed = made["resize"] != "keep"
-    if fixed:
+    size = _TRACED
+    if made["resize"] != "keep":
         divisor = made["pad_divisor"]
         size = tuple(-(-made[side] // divisor) * divisor for side in ("height", "width"))
-    else:
-        size = _TRACED
-    dtype = torch.float16 if half else torch.float32
-    x = torch.zeros(1, 3, *size, dtype=dtype)
-    step = max(32, made["pad_divisor"])
-    dynamic = None if fixed else ({2: step * _dim("rows"), 3: step * _dim("columns")},)
-    return _export(network.half() if half else network, (x,), dynamic)
+    free = {"x": {2: "rows", 3: "columns"}} if size is _TRACED else {}
+    return _export(network, (torch.zeros(1, 3, *size),), free, half)
 
 
-def _export_rois(network: RoINetwork, channels: int, size: Any, half: bool) -> ir.Model:
-    dtype = torch.float16 if half else torch.float32
-    x = torch.zeros(5, channels, *size, dtype=dtype)
-    dynamic = ({0: _dim("rois")}, {0: _dim("rois")})
-    return _export(network.half() if half else network, (x, torch.zeros(5, 4)), dynamic)
+def _export_rois(network: RoINetwork, pooling: parts.Pooling, half: bool) -> ir.Model:
+    x = torch.zeros(5, pooling.channels, pooling.bins, pooling.bins)
+    free = {"x": {0: "rois"}, "rois": {0: "rois"}}
+    return _export(network, (x, torch.zeros(5, 4)), free, half)
 
 
-def _dim(name: str) -> Any:
-    return torch.export.Dim(name, min=1, max=4096)
-
-
-def _export(network: nn.Module, inputs: tuple[Tensor, ...], dynamic: Any) -> ir.Model:
-    with warnings.catch_warnings():
+def _export(network: nn.Module, inputs: tuple[Tensor, ...], free: Any, half: bool) -> ir.Model:
+    # By tracing: the exporter on torch.export takes up to 25 times as long where sizes are free.
+    if half:
+        network, inputs = network.half(), (inputs[0].half(), *inputs[1:])
+    with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
         warnings.simplefilter("ignore")
-        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-        program: Any = torch.onnx.export(
+        file = Path(folder) / "network.onnx"
+        torch.onnx.export(
             network.eval(),
             inputs,
-            dynamo=True,
+            file,
+            dynamo=False,
             opset_version=OPSET,
-            dynamic_shapes=dynamic,
-            verbose=False,
+            input_names=["x", "rois"][: len(inputs)],
+            dynamic_axes=free,
         )
-    return program.model
-
-
-def save(proto: onnx.ModelProto, path: Path) -> None:
-    """Write a model."""
-    onnx.save(proto, str(path))
+        return ir.from_proto(onnx.load(file))

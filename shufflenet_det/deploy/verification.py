@@ -1,9 +1,6 @@
 """Whether an exported model gives the same boxes as the detector in PyTorch."""
 
-import contextlib
-import io
-import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,9 +8,15 @@ from typing import Any
 import numpy as np
 import supervision as sv
 
+from ..data.annotations import read_and_repair
+from ..data.commands import image_root
+from ..evaluation.predictions import predict
+
 Predict = Callable[[Any], sv.Detections]
-SAME = 0.9  # IoU from which two boxes of one class are taken for the same
-_IMAGE_FOLDERS = ("", "images", "val2017", "../val2017", "../images", "../train2017")
+# Two boxes of one class are the same from this IoU on, or with all sides as near as this.
+SAME = 0.9
+_NEAR = 0.1  # pixels; boxes clipped to nothing have no IoU
+_FILES = ("annotations/instances_val2017.json", "annotations/instances_val.json", "val.json")
 
 
 @dataclass
@@ -26,7 +29,7 @@ class Differences:
         unmatched: Boxes of either that the other has not, by an IoU of ``SAME`` and the class.
         pixels: The largest difference of matched boxes' sides.
         score: The largest difference of matched boxes' scores.
-        summaries: COCO's twelve numbers of the two, where there were annotations.
+        summaries: COCO's figures of the two by name, 0 to 1, where there were annotations.
     """
 
     images: int = 0
@@ -34,7 +37,7 @@ class Differences:
     unmatched: int = 0
     pixels: float = 0.0
     score: float = 0.0
-    summaries: list[list[float]] = field(default_factory=list)
+    summaries: list[dict[str, float | None]] = field(default_factory=list)
 
     def add(self, first: Any, second: Any) -> None:
         """Compare the boxes of one more image."""
@@ -43,7 +46,8 @@ class Differences:
         self.unmatched += len(first) + len(second)
         if not len(first) or not len(second):
             return
-        overlaps = sv.box_iou_batch(first.xyxy, second.xyxy)
+        apart = np.abs(first.xyxy[:, None] - second.xyxy).max(axis=2)
+        overlaps = np.where(apart < _NEAR, 1, sv.box_iou_batch(first.xyxy, second.xyxy))
         overlaps = np.where(first.class_id[:, None] == second.class_id, overlaps, 0)
         for i in range(len(first)):
             j = int(overlaps[i].argmax())
@@ -56,15 +60,22 @@ class Differences:
             self.score = max(self.score, score)
 
     def __str__(self) -> str:
-        """One line, and one a summary."""
+        """One line, and one of both summaries."""
         lines = [
             f"{self.images} images, {self.boxes} boxes: {self.unmatched} without a match; matched "
             f"ones differ by up to {self.pixels:.3f} pixels and {self.score:.5f} of score"
         ]
-        for name, numbers in zip(("PyTorch ", "exported"), self.summaries, strict=False):
-            shown = " ".join(f"{100 * number:5.1f}" for number in numbers)
-            lines.append(f"{name} AP, AP50, AP75, APs, m, l, AR1, 10, 100, ARs, m, l: {shown}")
+        if self.summaries:
+            first, second = self.summaries
+            shown = ", ".join(f"{key} {_text(first[key])} {_text(second[key])}" for key in first)
+            lines.append(f"COCO's figures, PyTorch's first: {shown}")
         return "\n".join(lines)
+
+    @property
+    def cost(self) -> float | None:
+        """How much mAP, in points, the second has less; None where it is not defined."""
+        first, second = (summary["mAP"] for summary in self.summaries or [{"mAP": None}] * 2)
+        return None if first is None or second is None else 100 * (first - second)
 
 
 def compare(first: Predict, second: Predict, images: Iterable[Any]) -> Differences:
@@ -82,85 +93,79 @@ def compare(first: Predict, second: Predict, images: Iterable[Any]) -> Differenc
 
 
 def verify(
-    reference: Predict, exported: Predict, dataset: str | Path, classes: Sequence[str]
-) -> Differences:
-    """Compare two detectors on an annotated data set, box by box and by COCO's numbers.
+    reference: Predict,
+    exported: Mapping[str, Predict],
+    dataset: str | Path,
+    classes: Sequence[str],
+) -> dict[str, Differences]:
+    """Compare exported models on an annotated data set, box by box and by COCO's figures.
 
     Args:
-        reference: The detector in PyTorch.
-        exported: The exported model.
-        dataset: A COCO annotation file, its images beside it, or a folder laid out as COCO 2017.
-        classes: Names in the order of the labels.
+        reference: The detector in PyTorch; detections have ``data['class_name']``.
+        exported: An exported model on each of several runtimes, by name.
+        dataset: A COCO annotation file, or a folder laid out as COCO 2017.
+        classes: What the detectors find.
+
+    Returns:
+        The differences by name; without summaries where the data set has none of the classes.
 
     Raises:
         FileNotFoundError: The annotations or the images are not there.
-        ValueError: The data set has none of the classes.
+        ValueError: The file is no annotation file of COCO's format.
     """
-    annotations, folder = find_dataset(dataset)
-    content = json.loads(annotations.read_text(encoding="utf-8"))
-    ids = {category["name"]: category["id"] for category in content["categories"]}
-    if not set(ids) & set(classes):
-        raise ValueError(
-            f"{str(annotations)!r} has none of the model's classes ({', '.join(classes[:3])}, …)"
-        )
-    differences = Differences()
-    results: tuple[list[Any], list[Any]] = ([], [])
-    for image in content["images"]:
-        path = folder / image["file_name"]
-        detections = [predict(path) for predict in (reference, exported)]
-        differences.add(*detections)
-        for found, of_detector in zip(detections, results, strict=True):
-            of_detector.extend(_as_coco(found, image["id"], [ids.get(name) for name in classes]))
-    differences.summaries = [_summary(annotations, of_detector) for of_detector in results]
-    return differences
+    from ..evaluation.scores import Evaluation
+
+    path, folder = find_dataset(dataset)
+    content, _ = read_and_repair(path, folder)
+    known = {category["name"] for category in content["categories"]} & set(classes)
+
+    def run(detect: Predict) -> dict[str, float | None] | None:
+        if known:
+            return Evaluation(content, predict(detect, content, folder)).summary
+        for image in content["images"]:
+            detect(folder / image["file_name"])
+        return None
+
+    found: dict[Path, sv.Detections] = {}
+
+    def first(image: Path) -> sv.Detections:
+        found[image] = reference(image)
+        return found[image]
+
+    of_reference = run(first)
+    results = {}
+    for name, engine in exported.items():
+        differences = results[name] = Differences()
+
+        def second(
+            image: Path, engine: Predict = engine, differences: Differences = differences
+        ) -> sv.Detections:
+            detections = engine(image)
+            differences.add(found[image], detections)
+            return detections
+
+        of_engine = run(second)
+        if of_reference and of_engine:
+            differences.summaries = [of_reference, of_engine]
+    return results
 
 
 def find_dataset(dataset: str | Path) -> tuple[Path, Path]:
     """The annotation file and the folder of images of a data set, FileNotFoundError if none."""
     path = Path(dataset)
     if path.is_dir():
-        names = ("annotations/instances_val2017.json", "annotations/instances_val.json", "val.json")
-        found = [path / name for name in names if (path / name).is_file()]
+        found = [path / name for name in _FILES if (path / name).is_file()]
         if not found:
-            raise FileNotFoundError(f"{str(dataset)!r} has none of {', '.join(names)}")
+            raise FileNotFoundError(f"{str(dataset)!r} has none of {', '.join(_FILES)}")
         path = found[0]
-    if not path.is_file():
-        raise FileNotFoundError(f"annotation file {str(dataset)!r} not found")
-    images = json.loads(path.read_text(encoding="utf-8")).get("images")
-    if not images:
-        raise ValueError(f"{str(path)!r} is no COCO annotation file, or one without images")
-    for name in _IMAGE_FOLDERS:
-        if (path.parent / name / images[0]["file_name"]).is_file():
-            return path, path.parent / name
-    raise FileNotFoundError(f"the images of {str(path)!r}, such as {images[0]['file_name']}")
+    content, _ = read_and_repair(path)
+    if not content["images"]:
+        raise ValueError(f"{str(path)!r} has no images")
+    return path, image_root(path, content)
 
 
-def _as_coco(found: Any, image_id: Any, ids: Sequence[Any]) -> Iterable[dict[str, Any]]:
-    sides = found.xyxy[:, 2:] - found.xyxy[:, :2]
-    for corner, side, score, label in zip(
-        found.xyxy[:, :2], sides, found.confidence, found.class_id, strict=True
-    ):
-        if ids[label] is not None:
-            yield {
-                "image_id": image_id,
-                "category_id": ids[label],
-                "bbox": [float(number) for number in (*corner, *side)],
-                "score": float(score),
-            }
-
-
-def _summary(annotations: Path, results: list[Any]) -> list[float]:
-    from faster_coco_eval import COCO, COCOeval_faster
-
-    if not results:
-        return [0.0] * 12
-    with contextlib.redirect_stdout(io.StringIO()):
-        truth = COCO(str(annotations))
-        evaluation = COCOeval_faster(truth, truth.loadRes(results), "bbox")
-        evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
-    return [float(number) for number in evaluation.stats[:12]]
+def _text(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f}"
 
 
 def photographs() -> list[np.ndarray]:

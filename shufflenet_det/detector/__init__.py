@@ -27,8 +27,8 @@ class Model(Protocol):
     @property
     def classes(self) -> Sequence[str]: ...
 
-    def __call__(self, image: Array) -> Any:
-        """All boxes of one BGR image, with ``confidence`` and ``class_id``."""
+    def __call__(self, image: Array, score_threshold: float) -> Any:
+        """Boxes of one BGR image from this score on, with ``confidence`` and ``class_id``."""
 
 
 class Detector:
@@ -123,7 +123,7 @@ class Detector:
         return self._detect(source, least)
 
     def _detect(self, source: Any, least: float) -> Detections:
-        found = self._model(read_image(source))
+        found = self._model(read_image(source), least)
         return Detections.of(found[found.confidence >= least], self.classes, source)
 
 

@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from mmcv.cnn import ConvModule, DepthwiseSeparableConvModule
-from mmdet.registry import MODELS
 from mmengine.model import BaseModule, kaiming_init
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -21,7 +20,6 @@ def resized(x: Tensor, like: Tensor) -> Tensor:
     return F.interpolate(x, size=like.shape[2:], mode="bilinear", align_corners=False)
 
 
-@MODELS.register_module()
 class BilinearPAN(BaseModule):
     """NanoDet's path aggregation: one 1x1 convolution a level, then nothing but sums.
 
@@ -99,7 +97,6 @@ class GhostBlock(nn.Module):
         return self.ghost2(self.ghost1(x)) + self.shortcut(x)
 
 
-@MODELS.register_module()
 class GhostPAN(BaseModule):
     """NanoDet-Plus's neck: path aggregation with ghost blocks, and one coarser level.
 

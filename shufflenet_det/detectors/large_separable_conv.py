@@ -3,12 +3,10 @@
 from typing import Any
 
 import torch.nn.functional as F
-from mmdet.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 
-@MODELS.register_module()
 class LargeSeparableConv(BaseModule):
     """Large separable convolution (Light-Head R-CNN, arXiv:1711.07264, Sec. 3.2).
 

@@ -15,7 +15,7 @@ from mmdet.models.task_modules.samplers import SamplingResult
 from mmdet.registry import MODELS
 from torch import Tensor
 
-from . import backbone_channels
+from ..backbones.base import map_channels
 
 LOSS_BBOX = {"type": "SmoothL1Loss", "beta": 1.0, "loss_weight": 2.0}
 INIT = {
@@ -26,7 +26,6 @@ INIT = {
 }
 
 
-@MODELS.register_module()
 class LightHeadRCNN(FasterRCNN):
     """Light-Head R-CNN; channels that the heads' configs leave out are the backbone's."""
 
@@ -45,7 +44,7 @@ class LightHeadRCNN(FasterRCNN):
             roi_head: Config of the RoI head, a :class:`LightHeadRoIHead`.
             **kwargs: ``train_cfg``, ``test_cfg``, …: those of mmdet's ``FasterRCNN``.
         """
-        c4, *_, c5 = backbone_channels(backbone)
+        c4, *_, c5 = map_channels(MODELS.build(backbone))
         thin_conv = {"in_channels": c5, **roi_head["thin_conv"]}
         super().__init__(
             backbone=backbone,
@@ -55,7 +54,6 @@ class LightHeadRCNN(FasterRCNN):
         )
 
 
-@MODELS.register_module()
 class LightHeadRPNHead(RPNHead):
     """An RPN that reads the first of the given maps: C4, where C5 feeds the RoI head (Sec. 3.2).
 
@@ -67,7 +65,6 @@ class LightHeadRPNHead(RPNHead):
         return super().forward(x[: self.prior_generator.num_levels])
 
 
-@MODELS.register_module()
 class LightHeadBBoxHead(ConvFCBBoxHead):
     """The one-layer R-CNN head (Sec. 3.2), trained on the hardest RoIs of the batch.
 
@@ -178,7 +175,6 @@ class LightHeadBBoxHead(ConvFCBBoxHead):
         return total
 
 
-@MODELS.register_module()
 class LightHeadRoIHead(StandardRoIHead):
     """RoI head on a thin, position-sensitive map that is computed once an image (Sec. 3.2).
 

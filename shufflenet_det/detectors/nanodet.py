@@ -13,7 +13,6 @@ from torch import Tensor
 from ..weights.nanodet import fit_detector_state, load_pretrained_detector
 
 
-@MODELS.register_module()
 class NanoDet(SingleStageDetector):
     """NanoDet: ``BilinearPAN`` and ``NanoDetHead`` on a backbone of LeakyReLU(0.1).
 
@@ -47,7 +46,6 @@ class NanoDet(SingleStageDetector):
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 
-@MODELS.register_module()
 class NanoDetPlus(NanoDet):
     """NanoDet-Plus: ``GhostPAN`` and ``NanoDetPlusHead``, trained with an auxiliary head.
 

@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 import torch
 import torch.nn.functional as F
 from mmdet.models.roi_heads.roi_extractors import BaseRoIExtractor
-from mmdet.registry import MODELS
 from torch import Tensor, nn
 from torchvision.ops import ps_roi_align
 
@@ -140,7 +139,6 @@ class PSRoIPool(nn.Module):
         return (total / cells.clamp(min=1)).to(x.dtype)  # (n, C, P, P)
 
 
-@MODELS.register_module()
 class PSRoIExtractor(BaseRoIExtractor):
     """RoI features from one position-sensitive map.
 

@@ -8,11 +8,9 @@ from mmengine.model import BaseModule
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..backbones.base import LevelBackbone, run_checkpointed
-from . import backbone_channels
+from ..backbones.base import LevelBackbone, map_channels, run_checkpointed
 
 
-@MODELS.register_module()
 class FasterRCNNC4(FasterRCNN):
     """Faster R-CNN as its form on ResNet (arXiv:1512.03385, Appendix A), on networks of stages.
 
@@ -40,7 +38,7 @@ class FasterRCNNC4(FasterRCNN):
             ValueError: The backbone is not of this package, or does not end at stage 3.
         """
         shared_head = {"type": "Stage4Head", "backbone": backbone}
-        c4, c5 = backbone_channels({**backbone, "out_indices": (2, 3)})
+        c4, c5 = map_channels(MODELS.build({**backbone, "out_indices": (2, 3)}))
         extractor = {"out_channels": c4, **roi_head["bbox_roi_extractor"]}
         bbox_head = {"in_channels": c5, **roi_head["bbox_head"]}
         super().__init__(
@@ -56,7 +54,6 @@ class FasterRCNNC4(FasterRCNN):
         )
 
 
-@MODELS.register_module()
 class Stage4Head(BaseModule):
     """Computes a backbone's stage 4 on every RoI (arXiv:1512.03385, Appendix A: conv5_x).
 

@@ -38,6 +38,10 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
         if path.exists():
             shutil.copymode(path, partial)
         os.replace(partial, path)
+    except OSError as error:
+        if error.filename is None:  # as a full disk does
+            error.filename = os.fspath(path)
+        raise
     finally:
         partial.unlink(missing_ok=True)
 

@@ -16,7 +16,7 @@ from torchvision import datasets
 from torchvision.datasets.folder import default_loader
 from torchvision.transforms import v2
 
-from ..detectors import backbone_channels
+from ..backbones.base import map_channels
 from ..weights import Images
 
 Cfg = dict[str, Any]
@@ -75,7 +75,7 @@ class ImageClassifier(BaseModel):
                 pool=nn.AdaptiveAvgPool2d(1),
                 flatten=nn.Flatten(),
                 dropout=nn.Dropout(dropout),
-                fc=nn.Linear(backbone_channels(built)[-1], num_classes, bias=bias),
+                fc=nn.Linear(map_channels(built)[-1], num_classes, bias=bias),
             )
         )
         self.label_smoothing = label_smoothing

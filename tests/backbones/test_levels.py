@@ -204,3 +204,15 @@ def test_mistakes_are_named_with_the_legal_values(network, kwargs, given, legal)
     message = str(raised.value)
     for part in (next(iter(kwargs)), given, *map(str, legal)):
         assert part in message
+
+
+def test_images_of_another_type_than_the_weights_are_refused_in_a_sentence():
+    """mmdet hands over float32 whatever a detector's ``half()`` did."""
+    net = ShuffleNetV2(0.5).to(torch.bfloat16).eval()
+    images = networks.images(1, 3, 64, 64)
+    with pytest.raises(TypeError, match=r"torch\.float32 .*torch\.bfloat16: .*torch\.autocast"):
+        net(images)
+    with torch.autocast("cpu", torch.bfloat16):
+        ours = net.float()(images)
+    for a, b in zip(ours, net(images), strict=True):
+        assert (a.float() - b).abs().max() < 0.05 * b.abs().max()

@@ -1,6 +1,5 @@
 """Small detectors of every kind, with weights under which many boxes are found."""
 
-import logging
 from pathlib import Path
 
 import pytest
@@ -13,46 +12,32 @@ from shufflenet_det.deploy import export
 from shufflenet_det.deploy.verification import photographs
 from shufflenet_det.detector.torch_model import TorchModel
 
-ROOT = Path(__file__).parents[2]
+CONFIGS = Path(__file__).parents[2] / "configs"
 CLASSES = ("bird", "cat", "dog")
-BACKBONE = {"type": "shufflenet_det.ShuffleNetV2", "widen_factor": 0.5}
+# The config of each kind below configs/.
+KINDS = {
+    "nanodet_m": "nanodet/nanodet_m_320.py",
+    "nanodet_plus": "nanodet/nanodet_plus_m_320.py",
+    "nanodet_plus_1.5x": "nanodet/nanodet_plus_m_1.5x_320.py",
+    "ssd300": "ssd300_shufflenet_coco.py",
+    "ssdlite": "ssdlite320_shufflenet_coco.py",
+    "ssdlite_v1": "bccd/ssdlite320_shufflenetv1_bccd.py",
+    "retinanet": "bccd/retinanet_shufflenet_bccd.py",
+    "faster_rcnn": "bccd/faster_rcnn_shufflenet_bccd.py",
+    "faster_rcnn_c4": "bccd/faster_rcnn_c4_shufflenet_bccd.py",
+    "light_head_rcnn": "bccd/light_head_rcnn_shufflenet_bccd.py",
+}
 
 
 def small_config(kind):
-    """A shipped config with narrow layers, three classes and small images."""
-    if kind in ("ssdlite", "shufflenetv1"):
-        cfg = Config.fromfile(ROOT / "configs/ssdlite320_shufflenet_coco.py")
-        backbone, channels = {**BACKBONE, "out_indices": (2, 4)}, (96, 1024)
-        if kind == "shufflenetv1":
-            backbone = {"type": "shufflenet_det.ShuffleNetV1", "widen_factor": 0.5}
-            backbone["out_indices"], channels = (2, 3), (240, 480)
-        widths = (*channels, 64, 32, 32, 32)
-        cfg.model.neck.update(in_channels=channels, out_channels=widths)
-        cfg.model.bbox_head.update(in_channels=widths, num_classes=3)
-    elif kind == "nanodet_m":
-        cfg = Config.fromfile(ROOT / "configs/nanodet/nanodet_m_320.py")
-    elif kind == "nanodet_plus":
-        cfg = Config.fromfile(ROOT / "configs/nanodet/nanodet_plus_m_320.py")
-    else:
-        cfg = Config.fromfile(ROOT / f"configs/{kind}_shufflenet_coco.py")
-        backbone = {**BACKBONE, "out_indices": (1, 2, 3)}
-        cfg.model.neck.update(in_channels=[48, 96, 192], out_channels=16)
-        for step in cfg.test_dataloader.dataset.pipeline:
-            if "scale" in step:
-                step["scale"] = (224, 160)
-    if kind.startswith("nanodet"):
-        backbone = {**BACKBONE, "act_cfg": cfg.model.backbone.act_cfg}
-        cfg.model.neck.in_channels = (48, 96, 192)
-        cfg.model.bbox_head.num_classes = 3
-    if kind == "retinanet":
-        cfg.model.bbox_head.update(in_channels=16, feat_channels=16, num_classes=3)
-    if kind == "faster_rcnn":
-        cfg.model.rpn_head.update(in_channels=16, feat_channels=16)
-        cfg.model.test_cfg.rpn.update(nms_pre=100, max_per_img=100)
-        head = cfg.model.roi_head
-        head.bbox_roi_extractor.out_channels = 16
-        head.bbox_head.update(in_channels=16, fc_out_channels=32, num_classes=3)
-    cfg.model.backbone = backbone
+    """A shipped config with few layers and three classes."""
+    cfg = Config.fromfile(CONFIGS / KINDS[kind])
+    cfg.model.backbone.stage_repeats = (1, 1, 1)
+    head = cfg.model.get("bbox_head") or cfg.model.roi_head.bbox_head
+    head.num_classes = len(CLASSES)
+    if "rpn" in cfg.model.test_cfg:
+        cfg.model.test_cfg.rpn.max_per_img = 50
+        cfg.model.test_cfg.rcnn.score_thr = 0.05
     return cfg
 
 
@@ -62,8 +47,7 @@ def save_lively(cfg, path):
 
     init_default_scope("mmdet")
     torch.manual_seed(0)
-    config = {**cfg.model, "train_cfg": None}
-    model = MODELS.build(config).eval()
+    model = MODELS.build({**cfg.model, "train_cfg": None}).eval()
     for parameter in model.parameters():
         if parameter.dim() == 4:
             nn.init.kaiming_normal_(parameter, nonlinearity="relu")
@@ -87,17 +71,15 @@ def save_lively(cfg, path):
     with torch.no_grad():
         torch.save({"state_dict": model.state_dict(), "meta": meta}, path)
         torch_model = TorchModel(cfg, path, device="cpu")
-        torch_model.model = model
+        torch_model.model = torch_model._optimized = model  # with its hooks
         torch_model(photographs()[0])
     torch.save({"state_dict": model.state_dict(), "meta": meta}, path)
 
 
-@pytest.fixture(autouse=True, scope="session")
-def quick_logging():
-    """torch describes every step of an export where somebody listens, as pytest does."""
-    logging.disable(logging.DEBUG)
-    yield
-    logging.disable(logging.NOTSET)
+@pytest.fixture(params=KINDS)
+def kind(request):
+    """Each kind of detector in turn."""
+    return request.param
 
 
 @pytest.fixture(scope="session")
@@ -110,6 +92,7 @@ def lively(tmp_path_factory):
             folder = tmp_path_factory.mktemp(kind)
             cfg = small_config(kind)
             save_lively(cfg, folder / "last.pth")
+            cfg.dump(folder / "config.py")
             made[kind] = TorchModel(cfg, folder / "last.pth", device="cpu"), folder
         return made[kind]
 

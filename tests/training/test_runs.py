@@ -77,6 +77,25 @@ def test_an_interrupted_training_ends_as_an_undisturbed_one(
     assert all(torch.equal(ours[name], theirs[name]) for name in ours.keys() | theirs.keys())
 
 
+def test_two_runs_with_one_seed_are_equal_to_the_last_bit(tiny, tmp_path):
+    results = []
+    options = {
+        "train_cfg.max_epochs": 4,
+        "train_cfg.val_interval": 4,
+        "train_dataloader.batch_size": 2,
+    }
+    for folder, deterministic in (("one", False), ("two", True)):
+        work_dir = tmp_path / folder
+        train(tiny(work_dir, {**options, "randomness.deterministic": deterministic}))
+        [scalars] = work_dir.glob("*/vis_data/scalars.json")
+        score = json.loads(scalars.read_text().splitlines()[-1])["coco/bbox_mAP"]
+        results.append((losses(work_dir), score, weights(work_dir / "epoch_4.pth")))
+    torch.use_deterministic_algorithms(False)
+    (losses_1, score_1, weights_1), (losses_2, score_2, weights_2) = results
+    assert len(losses_1) == 20 and losses_1 == losses_2 and score_1 == score_2
+    assert all(torch.equal(weights_1[name], weights_2[name]) for name in weights_1)
+
+
 def test_a_resumed_run_has_the_seed_of_the_first(tiny, tmp_path):
     without = {"randomness.seed": None, "train_cfg.max_epochs": 1}
     train(tiny(tmp_path, without))
@@ -167,9 +186,9 @@ def test_a_checkpoint_scores_as_in_its_training(tiny, trained, tmp_path, capfd):
 @pytest.mark.parametrize(
     "change, message",
     [
-        (lambda s: s.pop("neck.extra_layers.0.0.conv.weight"), "does not fit.* 1 are missing"),
+        (lambda s: s.pop("neck.extra_layers.0.0.conv.weight"), "does not fit.* 1 missing"),
         (lambda s: s["backbone.conv1.0.weight"].fill_(float("nan")), "1 of its .* not finite"),
-        (lambda s: s.update({"backbone.conv1.0.weight": torch.zeros(9)}), "1 have another shape"),
+        (lambda s: s.update({"backbone.conv1.0.weight": torch.zeros(9)}), "1 of another shape"),
     ],
 )
 def test_a_checkpoint_that_does_not_fit_is_refused(tiny, trained, tmp_path, change, message):
@@ -197,3 +216,21 @@ def test_a_place_for_predictions_that_cannot_be_written_is_named_first(tiny, tmp
         training.test(
             tiny(tmp_path, splits=("test",)), "none.pth", out=str(tmp_path / "no_such" / "o.pkl")
         )
+
+
+def test_tensorboard_gets_the_losses(tiny, tmp_path):
+    reading = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    train(tiny(tmp_path, {"train_cfg.max_epochs": 1}), backends=["tensorboard"])
+    [events] = tmp_path.glob("*/vis_data/events.*")
+    reader = reading.EventAccumulator(str(events))
+    reader.Reload()
+    logged = {event.step: event.value for event in reader.Scalars("loss")}
+    assert logged == pytest.approx(losses(tmp_path))
+
+
+def test_weights_and_biases_gets_the_losses(tiny, tmp_path, monkeypatch):
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    train(tiny(tmp_path, {"train_cfg.max_epochs": 1}), backends=["wandb"])
+    [run] = tmp_path.glob("*/vis_data/wandb/offline-run-*/*.wandb")
+    assert b"loss_bbox" in run.read_bytes()

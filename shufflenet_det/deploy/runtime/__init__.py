@@ -40,11 +40,12 @@ class Detector:
         self._engine, self.spec = open_engine(Path(model), runtime, threads)
         self.classes: tuple[str, ...] = tuple(self.spec["classes"])
 
-    def __call__(self, image: Any) -> Any:
+    def __call__(self, image: Any, score_threshold: float = 0) -> Any:
         """Detect on an image, or on each of several.
 
         Args:
             image: A path, a BGR array of OpenCV, a PIL image, or a sequence of these.
+            score_threshold: Boxes with lower scores are left out, as those below the model's own.
 
         Returns:
             Boxes in pixels of the image as it is shown, best first, with ``confidence``,
@@ -55,9 +56,11 @@ class Detector:
             ValueError: The file or the array is no image.
         """
         if isinstance(image, list | tuple):
-            return [self(one) for one in image]
+            return [self(one, score_threshold) for one in image]
         outs: Any = self._engine(np.ascontiguousarray(read_image(image)[..., ::-1]))
         boxes, scores, labels = outs if len(outs) == 3 else suppress(outs[0], outs[1], self.spec)
+        keep = scores >= score_threshold
+        boxes, scores, labels = boxes[keep], scores[keep], labels[keep]
         names = np.array([self.classes[label] for label in labels], dtype=str)
         return sv.Detections(
             xyxy=boxes.reshape(-1, 4).astype(np.float32),

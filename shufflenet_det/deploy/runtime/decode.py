@@ -71,11 +71,11 @@ def _boxes_from_bins(points: Array, logits: Array, level: dict[str, Any], xp: An
     else:
         weights = xp.exp(logits - logits.max(-1, keepdims=True))
         weights = weights / weights.sum(-1, keepdims=True)
-    steps = xp.asarray(list(range(bins)), dtype=xp.float32)
-    stride = xp.asarray([level["stride"] * 2], dtype=xp.float32)
-    distances = (weights * steps).sum(-1) * stride  # (n, 4), left, top, right, bottom
-    sign = xp.asarray([-1, -1, 1, 1], dtype=xp.float32)
-    return points + distances * sign
+    # One table, multiplied before the sum: OpenVINO 2026.4 multiplies a sum by a vector wrongly.
+    x, y = level["stride"]
+    signed = [[-x], [-y], [x], [y]]
+    steps = xp.asarray(signed, dtype=xp.float32) * xp.asarray(list(range(bins)), dtype=xp.float32)
+    return points + (weights * steps).sum(-1)  # (n, 4)
 
 
 def _grid(first: Array, level: dict[str, Any], height: int, width: int, xp: Any) -> Array:

@@ -1,0 +1,124 @@
+"""Static 8-bit quantization of an exported ONNX model."""
+
+import logging
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..detector.sources import image_files, read_image
+
+MIN_IMAGES = 100
+MAX_IMAGES = 300  # the ranges hardly move beyond
+_LAYERS = ("Conv", "Gemm", "MatMul")
+# What passes 8-bit values on; with these left in float every unit would convert four times.
+_BETWEEN: tuple[str, ...] = (
+    "Add",
+    "AveragePool",
+    "Clip",
+    "Concat",
+    "Gather",
+    "LeakyRelu",
+    "MaxPool",
+    "Relu",
+)
+_BETWEEN += ("Reshape", "Resize", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze")
+
+
+def calibration_images(source: str | Path) -> list[Path]:
+    """The images of a folder to calibrate on, evenly chosen where there are many.
+
+    Raises:
+        FileNotFoundError: There is no such folder, or no image in it.
+        ValueError: There are fewer than ``MIN_IMAGES``.
+    """
+    folder = Path(source)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"--int8 {str(source)!r}: there is no such folder of images")
+    files = image_files(folder)
+    if len(files) < MIN_IMAGES:
+        raise ValueError(
+            f"--int8 {str(source)!r} has {len(files)} images: calibration needs {MIN_IMAGES} or "
+            "more, like those that the detector will see"
+        )
+    step = max(1.0, len(files) / MAX_IMAGES)
+    return [files[int(i * step)] for i in range(min(len(files), MAX_IMAGES))]
+
+
+def quantize(proto: Any, images: Sequence[Path]) -> Any:
+    """Quantize an ONNX model's network: weights by channel to int8, activations to uint8, as QDQ.
+
+    Preprocessing, decoding, NMS and every head's last layer, which makes scores, box deltas or
+    distributions of distances, stay in float.
+
+    Args:
+        proto: Of :func:`~shufflenet_det.deploy.onnx_model.build`, in float32.
+        images: Whose activations set the ranges.
+    """
+    import onnx
+    from onnxruntime.quantization import (
+        CalibrationDataReader,
+        CalibrationMethod,
+        QuantFormat,
+        QuantType,
+        quantize_static,
+    )
+
+    class Reader(CalibrationDataReader):
+        def __init__(self) -> None:
+            self.feeds: Iterator[dict[str, np.ndarray]] = (
+                {"image": np.ascontiguousarray(read_image(path)[..., ::-1])} for path in images
+            )
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            return next(self.feeds, None)
+
+    chosen = before_layers([node for node in proto.graph.node if not _is_ours(node)])
+    level = logging.getLogger().level
+    logging.getLogger().setLevel(logging.ERROR)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            source, result = (str(Path(folder) / name) for name in ("float.onnx", "int8.onnx"))
+            onnx.save(proto, source)
+            quantize_static(
+                source,
+                result,
+                Reader(),
+                quant_format=QuantFormat.QDQ,
+                per_channel=True,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+                calibrate_method=CalibrationMethod.MinMax,
+                nodes_to_quantize=chosen,
+                extra_options={"CalibMovingAverage": True, "CalibMovingAverageConstant": 0.05},
+            )
+            quantized = onnx.load(result)
+    finally:
+        logging.getLogger().setLevel(level)
+    del quantized.metadata_props[:]
+    quantized.metadata_props.extend(proto.metadata_props)
+    return quantized
+
+
+def _is_ours(node: Any) -> bool:
+    """Whether a node is of preprocessing, decoding or NMS, not of the network."""
+    return node.name.startswith(("image/", "boxes/"))
+
+
+def before_layers(network: Sequence[Any]) -> list[str]:
+    """Names of the nodes of a sorted network behind which there is still a layer."""
+    readers = defaultdict(list)
+    for node in network:
+        for name in node.input:
+            readers[name].append(node)
+    followed: dict[str, bool] = {}
+    for node in reversed(network):
+        behind = [reader for out in node.output for reader in readers[out]]
+        followed[node.name] = any(
+            reader.op_type in _LAYERS or followed[reader.name] for reader in behind
+        )
+    quantized = {*_LAYERS, *_BETWEEN}
+    return [node.name for node in network if node.op_type in quantized and followed[node.name]]
