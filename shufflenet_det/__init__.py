@@ -21,7 +21,6 @@ _LAZY = {
     "ChannelsLast": ".training.hooks",
     "Detector": ".detector",
     "EstimateStatistics": ".detectors.statistics",
-    "FastCocoMetric": ".evaluation.metric",
     "FasterRCNNC4": ".detectors.stage4_head",
     "GhostPAN": ".detectors.ghost_pan",
     "LargeSeparableConv": ".detectors.large_separable_conv",
