@@ -21,7 +21,7 @@ def test_mmdets_registry_finds_every_name(python, read):
     code = f"""if True:
         import json, sys
         from mmdet.registry import MODELS
-        {'MODELS.get("ResNet")' if read else ''}
+        {'MODELS.get("ResNet")' if read else ""}
         import shufflenet_det.detectors
         heavy = "mmdet.models" in sys.modules
         found = {{name: MODELS.get(name).__module__ for name in {list(NAMES)}}}
