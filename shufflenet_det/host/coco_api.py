@@ -170,8 +170,9 @@ def _evaluation(boxes: bool) -> Callable[..., Any]:
 
     class OrderedEvaluation(library):
         def __init__(self, truth: Any, found: Any, iou_type: str) -> None:
-            super().__init__(truth, found, iou_type)
-            if library is not COCOeval:
+            options = {} if library is COCOeval else {"print_function": print}
+            super().__init__(truth, found, iou_type, **options)
+            if options:
                 self.cocoGt, self.cocoDt = _QuickIndex(truth), _QuickIndex(found)
 
         def evaluate(self) -> None:
