@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 # Public names and their modules; configs use them as ``type='shufflenet_det.NAME'``.
 _LAZY = {
     "BilinearPAN": ".detectors.ghost_pan",
+    "ChannelsLast": ".training.hooks",
     "Detector": ".detector",
     "EstimateStatistics": ".detectors.statistics",
     "FastCocoMetric": ".evaluation.metric",

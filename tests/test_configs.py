@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import mmdet
 import pytest
@@ -10,12 +11,15 @@ import torch
 from mmdet.registry import MODELS
 from mmdet.testing import demo_mm_inputs
 from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 
 import shufflenet_det  # registers the backbones
 from shufflenet_det.config_files import config_names
+from shufflenet_det.host.amp import enable as enable_amp
 from shufflenet_det.training import configs
 from shufflenet_det.training import demo as demo_module
+from shufflenet_det.training.hooks import ChannelsLast
 
 ROOT = Path(__file__).parent.parent
 ALL = [f"configs/{name}.py" for name in config_names()]
@@ -67,6 +71,13 @@ def batch(cfg):
     return demo_mm_inputs(2, [shape, shape], [3, 2], num_classes(cfg.model))
 
 
+STEPPED = []
+
+
+def parts_of(detector):
+    return [type(module) for name, module in detector.named_modules() if name.count(".") < 1]
+
+
 def test_the_promised_configs_are_there():
     wanted = "faster_rcnn_shufflenet faster_rcnn_shufflenetv1 ssd300_shufflenet"
     wanted += " ssdlite320_shufflenet retinanet_shufflenet"
@@ -84,6 +95,25 @@ def test_a_step_gives_every_parameter_a_finite_gradient(load, name):
     for parameter_name, parameter in detector.named_parameters():
         assert parameter.grad is not None, parameter_name
         assert parameter.grad.isfinite().all(), parameter_name
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_step_in_bfloat16_and_channels_last_gives_finite_gradients(load, name):
+    cfg = load(name)
+    enable_amp(cfg.optim_wrapper)
+    detector = build(cfg).train()
+    if any(parts_of(detector) == seen for seen in STEPPED):
+        pytest.skip("the same parts as those of a config before it")
+    STEPPED.append(parts_of(detector))
+    ChannelsLast().before_train(SimpleNamespace(model=detector))
+    wrapper = build_optim_wrapper(detector, cfg.optim_wrapper)
+    maps = []
+    detector.backbone.register_forward_hook(lambda *args: maps.extend(args[2]))
+    logs = detector.train_step(batch(cfg), wrapper)
+    assert torch.isfinite(logs["loss"])
+    assert all(p.isfinite().all() for p in detector.parameters())
+    assert {m.dtype for m in maps} == {torch.bfloat16}
+    assert all(m.is_contiguous(memory_format=torch.channels_last) for m in maps)
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -306,14 +306,14 @@ def test_a_checkpoint_of_other_classes_or_another_width_is_refused(root, checkpo
         Detector(for_coco, checkpoint)
     wide = config_of(root, SSDLITE)
     wide.model.backbone.widen_factor = 1.5
-    with pytest.raises(ValueError, match=r"does not fit .*have another shape \(backbone\."):
+    with pytest.raises(ValueError, match=r"does not fit .*of another shape \(backbone\."):
         Detector(wide, checkpoint)
 
 
 def test_tensors_that_are_missing_left_over_or_not_finite_are_refused(checkpoint, tmp_path):
     path = tmp_path / "changed.pth"
     for change, says in (
-        (lambda state: state.pop("backbone.conv1.0.weight"), "1 are missing"),
+        (lambda state: state.pop("backbone.conv1.0.weight"), "1 missing"),
         (lambda state: state.update(more=torch.zeros(1)), r"1 tensors are left over \(more\)"),
         (lambda state: next(iter(state.values())).fill_(float("nan")), "not finite"),
     ):

@@ -1,4 +1,4 @@
-"""Import, split, check, repair and count a labelled data set."""
+"""Import, split, check, repair, count and tile a labelled data set."""
 
 import argparse
 
@@ -33,6 +33,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     command.add_argument("--sheet", metavar="OUT.png", help="draw sixteen images with their boxes")
     command.add_argument("--size", type=int, default=416, help="side of the detector's input (416)")
     command.add_argument("--json", metavar="OUT.json", help="write the figures to this file")
+
+    command = parsers.add_parser("tile", help="cut large images into tiles, for small objects")
+    command.add_argument("annotations", help="json file")
+    command.add_argument("out", help="new folder: images/, and a json of the same name")
+    command.add_argument("--images", help="folder of the images (default: next to the json)")
+    command.add_argument("--size", type=int, default=640, help="side of a tile (%(default)s)")
+    command.add_argument(
+        "--overlap", type=float, default=0.2, help="share that neighbours have in common (0.2)"
+    )
 
 
 def _add_split(parser: argparse.ArgumentParser) -> None:

@@ -28,6 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--amp", action="store_true", help="train in automatic mixed precision")
     parser.add_argument(
+        "--channels-last",
+        action="store_true",
+        help="train with maps in channels-last memory, faster on a CPU",
+    )
+    parser.add_argument(
         "--auto-scale-lr",
         action="store_true",
         help="scale the learning rate from the config's base batch size to the actual one",
@@ -75,6 +80,7 @@ def run(args: argparse.Namespace) -> None:
     train(
         cfg,
         amp=args.amp,
+        channels_last=args.channels_last,
         auto_scale_lr=args.auto_scale_lr,
         resume=args.resume,
         backends=args.backends,

@@ -1,11 +1,12 @@
 """What ``shufflenet-det data`` does."""
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,40 @@ def run_stats(args: argparse.Namespace) -> int:
     return 0
 
 
+def run_tile(args: argparse.Namespace) -> int:
+    """Cut images and their boxes into overlapping tiles."""
+    try:
+        from sahi.slicing import slice_coco
+    except ImportError as error:
+        raise ImportError("data tile needs SAHI: pip install sahi") from error
+    if not (args.size > 0 and 0 <= args.overlap < 1):
+        raise ValueError(
+            f"--size {args.size} --overlap {args.overlap}: a size above 0, an overlap from 0 to 1"
+        )
+    content, root, repairs = _read(args.annotations, args.images)
+    _tell(repairs)
+    single = [a for a in content["annotations"] if not a.get("iscrowd")]
+    if crowds := len(content["annotations"]) - len(single):
+        _tell([f"{crowds} crowd regions are left out: their tiles would be labelled as objects"])
+    with _whole_folder(args.out) as scratch:
+        whole = scratch / "whole.json"
+        _write(whole, content | {"annotations": single})
+        tiles, _ = slice_coco(
+            str(whole),
+            str(root),
+            "",  # the file is written below
+            output_dir=str(scratch / "images"),
+            slice_height=args.size,
+            slice_width=args.size,
+            overlap_height_ratio=args.overlap,
+            overlap_width_ratio=args.overlap,
+        )
+        whole.unlink()
+        _write(scratch / Path(args.annotations).name, tiles)
+    print(f"{args.out}: {_counts(tiles)}")
+    return 0
+
+
 def write(source: Source, folder: str | Path, out: str | Path) -> None:
     """Write a labelled folder in COCO's form: ``images/`` and a json for each part.
 
@@ -129,16 +164,23 @@ def write(source: Source, folder: str | Path, out: str | Path) -> None:
     Raises:
         FileExistsError: ``out`` has content.
     """
+    with _whole_folder(out) as scratch:
+        for part, content in source.parts.items():
+            for image in content["images"]:
+                _link(Path(folder, image["file_name"]), scratch / "images" / image["file_name"])
+            _write(scratch / f"{part}.json", content)
+
+
+@contextlib.contextmanager
+def _whole_folder(out: str | Path) -> Iterator[Path]:
+    """A scratch folder that becomes ``out`` at the end, or vanishes where an error ends it."""
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f"{out}: exists and is not empty")
     out.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
-        for part, content in source.parts.items():
-            for image in content["images"]:
-                _link(Path(folder, image["file_name"]), scratch / "images" / image["file_name"])
-            _write(scratch / f"{part}.json", content)
+        yield scratch
         if out.exists():
             out.rmdir()
         scratch.chmod(0o755)

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from ..host import environment
 from ..weights import fit_data_preprocessor
 from ..weights.carried import carried_config, require_registered, warning_of_differences
-from ..weights.files import is_safetensors, open_checkpoint
+from ..weights.files import open_checkpoint
 from ..weights.fitting import require_fitting
 from .sources import Array
 
@@ -123,8 +123,7 @@ def _threshold(model: Any, least: float) -> Iterator[None]:
 
 def _read(name: str) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
     """The tensors and the ``meta`` of a checkpoint."""
-    path = Path(name).expanduser()
-    if name.endswith(".safetensors") or (path.is_file() and is_safetensors(path)):
+    if name.endswith(".safetensors"):
         return open_checkpoint(name).tensors, {}
     content = CheckpointLoader.load_checkpoint(name, map_location="cpu", logger="silent")
     if not isinstance(content, Mapping):

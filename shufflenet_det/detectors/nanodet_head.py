@@ -173,9 +173,7 @@ class NanoDetPlusHead(NanoDetHead):
         """
         sizes = [scores.shape[2:] for scores in cls_scores]
         points = torch.cat(
-            self.prior_generator.grid_priors(
-                sizes, cls_scores[0].dtype, cls_scores[0].device, with_stride=True
-            )
+            self.prior_generator.grid_priors(sizes, device=cls_scores[0].device, with_stride=True)
         )[:, :3]  # (P, 3): x, y, stride
         predictions = self._flat(cls_scores, bbox_preds, points)
         aux_predictions = self._flat(*aux, points) if aux else None
@@ -200,7 +198,10 @@ class NanoDetPlusHead(NanoDetHead):
             torch.cat([level.flatten(2) for level in levels], dim=2).transpose(1, 2)
             for levels in (cls_scores, bbox_preds)
         )
-        distances = self.integral(bins).reshape(*bins.shape[:2], 4) * points[:, 2:]
+        # Boxes and losses in float32 under autocast too: bfloat16 rounds a side of 300 to 2 pixels.
+        with torch.autocast(logits.device.type, enabled=False):
+            logits, bins = logits.to(points.dtype), bins.to(points.dtype)
+            distances = self.integral(bins).reshape(*bins.shape[:2], 4) * points[:, 2:]
         centres = points[:, :2].expand(len(bins), -1, -1)
         return logits, bins, self.bbox_coder.decode(centres, distances)
 

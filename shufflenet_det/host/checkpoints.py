@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from mmengine.config import ConfigDict
 from mmengine.logging import HistoryBuffer
+from safetensors import safe_open
 
 _STATISTICS = ("min", "max", "current", "mean")
 _ANNEALING = ("_annealing_cos", "_annealing_linear")
@@ -98,44 +99,41 @@ def load_from_local(filename: str, map_location: Any = None) -> Any:
         map_location: As in ``torch.load``.
 
     Returns:
-        What the file holds; of a safetensors file its tensors as ``state_dict``.
+        What the file holds; of a safetensors file ``state_dict`` and ``metadata``.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ImportError: It is a safetensors file and that package is missing.
         ValueError: The file names code outside the allow-list, or is no whole checkpoint.
     """
     path = Path(filename).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f"checkpoint {filename!r} not found")
     try:
-        if path.suffix == ".safetensors":
-            return {"state_dict": _read_safetensors(path)}
-        _check_growth(path)
+        if is_safetensors(path):
+            with safe_open(path, framework="pt") as file:
+                tensors = {name: file.get_tensor(name) for name in file.keys()}
+                return {"state_dict": tensors, "metadata": file.metadata() or {}}
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                check_growth(archive, path)
         return torch.load(path, map_location=map_location, weights_only=True)
-    except (ImportError, PermissionError):
+    except PermissionError:
         raise
     except Exception as error:  # damaged files break torch's readers in every way there is
         raise _refused(filename, error) from error
 
 
-def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
-    try:
-        from safetensors.torch import load_file
-    except ImportError as error:
-        raise ImportError(
-            f"reading {str(path)!r} needs the package safetensors: pip install safetensors"
-        ) from error
-    return load_file(path)
+def is_safetensors(path: Path) -> bool:
+    """Whether a file is of this form, whatever its name: a JSON header behind its length."""
+    with path.open("rb") as file:
+        return file.read(9)[8:] == b"{"
 
 
-def _check_growth(path: Path) -> None:
+def check_growth(archive: zipfile.ZipFile, path: Path) -> None:
     """Refuse a small file that would fill the memory: torch itself does not compress."""
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            size = sum(member.file_size for member in archive.infolist())
-        if size > _MOST_GROWTH * path.stat().st_size:
-            raise ValueError(f"it holds {size} bytes in {path.stat().st_size}")
+    size, unpacked = path.stat().st_size, sum(member.file_size for member in archive.infolist())
+    if unpacked > _MOST_GROWTH * max(size, 100_000):
+        raise ValueError(f"its {size} bytes would unpack to {unpacked}, which no weights do")
 
 
 def _refused(name: str, error: Exception) -> ValueError:

@@ -39,7 +39,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
             shutil.copymode(path, partial)
         os.replace(partial, path)
     except OSError as error:
-        if error.filename is None:  # as a full disk does
+        if error.errno and error.filename is None:  # as a full disk does
             error.filename = os.fspath(path)
         raise
     finally:

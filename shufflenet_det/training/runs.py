@@ -31,6 +31,7 @@ def train(
     cfg: Config,
     *,
     amp: bool = False,
+    channels_last: bool = False,
     auto_scale_lr: bool = False,
     resume: str | None = None,
     backends: Sequence[str] = (),
@@ -41,6 +42,7 @@ def train(
     Args:
         cfg: A config from :func:`load_run_config`.
         amp: Train in automatic mixed precision: float16 on a GPU, bfloat16 on the CPU.
+        channels_last: Train with the hook :class:`~shufflenet_det.training.hooks.ChannelsLast`.
         auto_scale_lr: Scale the learning rate from the config's base batch size to the actual.
         resume: A checkpoint to resume from, or 'auto' for the newest in the work folder.
         backends: Where scalars go besides the work folder: 'tensorboard', 'wandb'.
@@ -57,6 +59,8 @@ def train(
     """
     if amp:
         host_amp.enable(cfg.optim_wrapper)
+    if channels_last:
+        cfg.custom_hooks = [*cfg.get("custom_hooks", ()), {"type": "shufflenet_det.ChannelsLast"}]
     if auto_scale_lr:
         if "base_batch_size" not in cfg.get("auto_scale_lr", {}):
             raise ValueError(

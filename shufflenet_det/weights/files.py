@@ -1,12 +1,12 @@
 """Opening checkpoint files without running code from them, and writing them whole."""
 
-import errno
 import hashlib
 import json
 import tempfile
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.client import HTTPException
 from pathlib import Path
@@ -16,9 +16,10 @@ from urllib.error import URLError
 import torch
 from filelock import FileLock
 from mmengine.runner import CheckpointLoader
+from safetensors.torch import save_file
 from torch import Tensor
 
-from ..host.checkpoints import INERT, load_from_local
+from ..host.checkpoints import check_growth, load_from_local
 from ..host.local_files import atomic_write
 from .records import find_record
 
@@ -28,12 +29,8 @@ _CONTAINERS: tuple[str, ...] = (
     *("state_dict_ema", "model_ema", "ema"),
     *("state_dict", "model_state_dict", "model", "net", "network", "params", "weights"),
 )
-# A state_dict's ``_metadata`` (and a safetensors file's) may say under this name what
-# network it is.
+# The metadata of a state_dict or of a safetensors file may say under this name what network it is.
 _STATEMENT = "network"
-_HEADER_BYTES = 8  # of a safetensors file: the length of its JSON header
-# What an archive may unpack to, as a multiple of its size: floating-point numbers hardly shrink.
-_MOST_UNPACKED = 20
 _MOST_TENSORS = 50_000
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool)
@@ -68,19 +65,18 @@ def open_checkpoint(name: str) -> Checkpoint:
     Raises:
         FileNotFoundError: There is no such file, or no program can fetch it.
         ConnectionError: It has to be downloaded and cannot be.
-        ImportError: It is a safetensors file and that package is missing.
         ValueError: The file is empty, truncated, altered, of another kind, or names code.
     """
     path = Path(name).expanduser()
     if path.is_file():
-        return _checkpoint(name, *_open(path))
+        return _checkpoint(name, _open(path))
     record = find_record(name)
     if record is not None and record.unreadable:
         raise ValueError(f"{name!r} cannot be loaded: {record.unreadable}")
     if record is not None and not record.can_be_fetched:
         path = cache_path(record.url, record.file)
         if path.is_file():
-            return _checkpoint(name, *_open(path))
+            return _checkpoint(name, _open(path))
         raise FileNotFoundError(
             f"{name!r}: no program can fetch this; get {record.file} from {record.url} and give "
             f"its path, or put it at {path}"
@@ -90,7 +86,7 @@ def open_checkpoint(name: str) -> Checkpoint:
         raise FileNotFoundError(f"checkpoint {name!r} not found")
     try:
         if url.startswith(("http://", "https://", "file://")):
-            return _checkpoint(name, *_open(download(url, record.digest if record else "")))
+            return _checkpoint(name, _open(download(url, record.digest if record else "")))
         return _checkpoint(name, CheckpointLoader.load_checkpoint(url, "cpu", logger="silent"))
     except KeyError as error:
         raise FileNotFoundError(f"checkpoint {name!r}: mmengine knows no such name") from error
@@ -115,32 +111,22 @@ def save_tensors(
             the metadata and comes back as ``stated`` of the opened :class:`Checkpoint`.
 
     Raises:
-        ImportError: A safetensors file is asked for and that package is missing.
         ValueError: Another ending.
     """
     path = Path(path).expanduser()
-    state = OrderedDict((name, tensor.contiguous()) for name, tensor in tensors.items())
-    write: Callable[[Path], None]
-    if path.suffix == ".safetensors":
-        save_file = _safetensors("writing", path).torch.save_file
-
-        def write(to: Path) -> None:
-            save_file(dict(state), to, metadata={_STATEMENT: json.dumps(dict(statement))})
-
-    elif path.suffix == ".pth":
-        metadata = OrderedDict({"": {"version": 1, _STATEMENT: dict(statement)}})
-        state._metadata = metadata  # type: ignore[attr-defined]
-
-        def write(to: Path) -> None:
-            torch.save(state, to)
-
-    else:
+    if path.suffix not in (".pth", ".safetensors"):
         raise ValueError(f"{str(path)!r}: must end in .pth or .safetensors")
+    state = OrderedDict((name, tensor.contiguous()) for name, tensor in tensors.items())
     with atomic_write(path) as partial:
-        write(partial)
+        if path.suffix == ".safetensors":
+            save_file(dict(state), partial, metadata={_STATEMENT: json.dumps(dict(statement))})
+        else:
+            of_root = {"version": 1, _STATEMENT: dict(statement)}
+            state._metadata = OrderedDict({"": of_root})  # type: ignore[attr-defined]
+            torch.save(state, partial)
 
 
-def _checkpoint(name: str, content: Any, stated: dict[str, Any] | None = None) -> Checkpoint:
+def _checkpoint(name: str, content: Any) -> Checkpoint:
     state = _find_state(content)
     if state is None:
         raise ValueError(f"{name!r} holds no tensors by name")
@@ -151,15 +137,21 @@ def _checkpoint(name: str, content: Any, stated: dict[str, Any] | None = None) -
         problem = _problem(tensor)
         if problem:
             raise ValueError(f"{name!r}: {key[:200]} {problem}; nothing was loaded")
-    if stated is not None:
-        return Checkpoint(name, tensors, {"": stated})
+    return Checkpoint(name, tensors, dict(_statements(content, state)))
+
+
+def _statements(content: Any, state: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What a file of this package says of the networks below prefixes of names."""
+    of_file = content.get("metadata")
+    text = of_file.get(_STATEMENT) if isinstance(of_file, Mapping) else None
+    if isinstance(text, str):
+        with suppress(ValueError):
+            yield "", dict(json.loads(text))
     of_modules = getattr(state, "_metadata", None)
-    statements = {}
     for module, metadata in (of_modules if isinstance(of_modules, Mapping) else {}).items():
         statement = metadata.get(_STATEMENT) if isinstance(metadata, Mapping) else None
         if isinstance(module, str) and isinstance(statement, Mapping):
-            statements[f"{module}." if module else ""] = dict(statement)
-    return Checkpoint(name, tensors, statements)
+            yield f"{module}." if module else "", dict(statement)
 
 
 def _problem(tensor: Tensor) -> str:
@@ -188,35 +180,30 @@ def _find_state(content: Any, depth: int = 3) -> Mapping[str, Any] | None:
     return content if by_name else None
 
 
-def _open(path: Path, *, wrapped: bool = False) -> tuple[Any, dict[str, Any] | None]:
-    """What a file holds, and what a safetensors file states."""
+def _open(path: Path) -> Any:
+    """What a file holds, or the one file that a zip file wraps."""
     if path.suffix in _NOT_PYTORCH:
         raise ValueError(f"{str(path)!r} was not opened: {_NOT_PYTORCH[path.suffix]}")
-    if not path.stat().st_size:
-        raise ValueError(f"{str(path)!r} was not opened: it is empty")
     try:
-        member = _only_member(path) if zipfile.is_zipfile(path) else None
-        if member is None:
-            if is_safetensors(path):
-                return _open_safetensors(path)
-            with torch.serialization.safe_globals(INERT):
-                return load_from_local(str(path), map_location="cpu"), None
-        if wrapped:
-            raise ValueError(f"{str(path)!r} was not opened: it is a zip file in a zip file")
-        with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(path) as archive:
-            try:
-                return _open(Path(archive.extract(member, folder)), wrapped=True)
-            except ValueError as error:
-                raise ValueError(f"in {str(path)!r}: {error}") from error
-    except Exception as error:  # broken files break the readers in every way there is
-        # A broken zip file makes Python seek to where no file can begin: EINVAL.
-        of_the_disk = isinstance(error, OSError) and error.errno not in (None, errno.EINVAL)
-        if of_the_disk or isinstance(error, ImportError) or str(path) in str(error):
-            raise
-        raise ValueError(
-            f"{str(path)!r} was not opened: it is damaged or no checkpoint "
-            f"({type(error).__name__}: {error})"
-        ) from error
+        archive = zipfile.ZipFile(path)
+    except (OSError, ValueError, zipfile.BadZipFile):  # no zip file, or a damaged one
+        return load_from_local(str(path), "cpu")
+    with archive:
+        names = [name for name in archive.namelist() if not name.endswith("/")]
+        names = [name for name in names if not name.startswith("__MACOSX/")]
+        if any(name == "data.pkl" or name.endswith("/data.pkl") for name in names):
+            return load_from_local(str(path), "cpu")  # PyTorch's own format
+        if len(names) != 1:
+            raise ValueError(
+                f"{str(path)!r} was not opened: a zip file must hold one checkpoint, and this one "
+                f"holds {len(names)} files"
+            )
+        try:
+            check_growth(archive, path)
+            with tempfile.TemporaryDirectory() as folder:
+                return load_from_local(archive.extract(names[0], folder), "cpu")
+        except Exception as error:  # damaged archives break the reader in every way there is
+            raise ValueError(f"{names[0]!r} in {str(path)!r} was not opened: {error}") from error
 
 
 _NOT_PYTORCH = {
@@ -228,58 +215,10 @@ _NOT_PYTORCH = {
 }
 
 
-def _only_member(path: Path) -> str | None:
-    """The one file that a zip file wraps; None if it is PyTorch's own format."""
-    with zipfile.ZipFile(path) as archive:
-        names = [name for name in archive.namelist() if not name.endswith("/")]
-        unpacked = sum(member.file_size for member in archive.infolist())
-    if unpacked > _MOST_UNPACKED * max(path.stat().st_size, 1_000_000):
-        raise ValueError(
-            f"{str(path)!r} was not opened: its {path.stat().st_size} bytes would unpack to "
-            f"{unpacked}, which no weights do"
-        )
-    names = [name for name in names if not name.startswith("__MACOSX/")]
-    if any(name == "data.pkl" or name.endswith("/data.pkl") for name in names):
-        return None
-    if len(names) != 1:
-        raise ValueError(
-            f"{str(path)!r} was not opened: a zip file must hold one checkpoint, and this one "
-            f"holds {len(names)} files"
-        )
-    return names[0]
-
-
-def _open_safetensors(path: Path) -> tuple[Any, dict[str, Any] | None]:
-    with _safetensors("reading", path).safe_open(str(path), framework="pt") as file:
-        names = list(file.keys())
-        if len(names) > _MOST_TENSORS:
-            raise ValueError(f"{str(path)!r} was not opened: it lists {len(names)} tensors")
-        tensors = {name: file.get_tensor(name) for name in names}
-        statement = json.loads((file.metadata() or {}).get(_STATEMENT, "{}"))
-    return tensors, statement if isinstance(statement, dict) else {}
-
-
-def _safetensors(doing: str, path: Path) -> Any:
-    try:
-        import safetensors
-        import safetensors.torch
-    except ImportError as error:
-        raise ImportError(
-            f"{doing} {str(path)!r} needs the package safetensors: pip install safetensors"
-        ) from error
-    return safetensors
-
-
 def _matches(path: Path, digest: str) -> bool:
     """Whether a file's digest begins with the published one."""
     algorithm, _, published = digest.partition(":")
     return hashlib.new(algorithm, path.read_bytes()).hexdigest().startswith(published)
-
-
-def is_safetensors(path: Path) -> bool:
-    """Whether a file is of this form, whatever its name."""
-    with path.open("rb") as file:
-        return file.read(_HEADER_BYTES + 1)[_HEADER_BYTES:] == b"{"
 
 
 def cache_path(url: str, file: str = "") -> Path:

@@ -1,9 +1,37 @@
-"""Whether a detector's checkpoint fits a config, checked before it is used."""
+"""Whether tensors are those of a network, checked before they are used."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
+
+
+def differences(
+    tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor], left_over: Sequence[str] = ()
+) -> str:
+    """Count the tensors that a network lacks, or that are others, and name the first three.
+
+    Args:
+        tensors: What a file holds.
+        wanted: The network's; batch counters may be missing, as before PyTorch 0.4.1.
+        left_over: Names that the file holds beyond these.
+
+    Returns:
+        Part of a sentence; empty: nothing differs.
+    """
+    missing = [k for k in wanted if k not in tensors and not k.endswith("num_batches_tracked")]
+    other = [
+        f"{key} is {tuple(tensors[key].shape)}, not {tuple(tensor.shape)}"
+        for key, tensor in wanted.items()
+        if key in tensors and tensors[key].shape != tensor.shape
+    ]
+    found = {"missing": missing, "of another shape": other, "left over": left_over}
+    return "; ".join(
+        f"{len(names)} {what} ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
+        for what, names in found.items()
+        if names
+    )
 
 
 def require_fitting(
@@ -30,23 +58,16 @@ def require_fitting(
             tensors = fitting_state(tensors)
         except ValueError as error:
             raise ValueError(f"{name!r}: {error}") from error
-    missing = [k for k in wanted if k not in tensors and not k.endswith("num_batches_tracked")]
-    other = [k for k, v in wanted.items() if k in tensors and v.shape != tensors[k].shape]
+    problems = differences(tensors, wanted)
     trained = ((checkpoint.get("meta") or {}).get("dataset_meta") or {}).get("classes") or ()
-    if other and trained and len(trained) != len(classes):
+    if "another shape" in problems and trained and len(trained) != len(classes):
         raise ValueError(
             f"{name!r} was trained on {_classes(trained)}, and the config is for "
             f"{_classes(classes)}: use the config that it was trained with"
         )
-    if missing or other:
-        parts = [
-            f"{len(names)} {what} ({names[0]}" + (", …)" if len(names) > 1 else ")")
-            for names, what in ((missing, "are missing"), (other, "have another shape"))
-            if names
-        ]
+    if problems:
         raise ValueError(
-            f"{name!r} does not fit the config's model: of its {len(wanted)} tensors "
-            f"{' and '.join(parts)}"
+            f"{name!r} does not fit the config's model; of its {len(wanted)} tensors: {problems}"
         )
     if bad := not_finite({key: tensors[key] for key in wanted if key in tensors}):
         raise ValueError(

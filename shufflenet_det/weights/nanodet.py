@@ -5,16 +5,16 @@ Their tensors are called ``backbone.*``, ``fpn.*``, ``head.*`` and, for training
 """
 
 import logging
-import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
-import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from .files import open_checkpoint
+from .fitting import differences
+from .structure import identity_norm
 
 _LAST = "gfl_cls."
 _ANCHOR = f"head.{_LAST}0.weight"
@@ -31,7 +31,6 @@ _RENAMES = (
 # Constants, and layers of NanoDet-m that nothing reads.
 _UNREAD = re.compile(r"\.project$|^bbox_head\.(gfl_reg|reg_convs)\.")
 _AUX = ("aux_neck.", "aux_head.")
-_STATISTICS = {"running_mean": 0.0, "running_var": 1.0}
 
 
 def is_nanodet(names: Iterable[str]) -> bool:
@@ -96,22 +95,19 @@ def fit_detector_state(
         _log("the checkpoint has no auxiliary parts: these keep their own weights")
     for conv, norm, layer in _normalised(detector):
         if f"{conv}.bias" in state and f"{norm}.running_mean" not in state:
-            bias = state.pop(f"{conv}.bias")
-            scale = math.sqrt(1 + layer.eps)  # of a variance of 1
-            state[f"{norm}.weight"] = torch.full_like(bias, scale)
-            state[f"{norm}.bias"] = bias
-            for name, value in _STATISTICS.items():
-                state[f"{norm}.{name}"] = torch.full_like(bias, value)
+            layers = identity_norm(state.pop(f"{conv}.bias"), layer.eps)
+            state |= {f"{norm}.{leaf}": tensor for leaf, tensor in layers.items()}
     # Constants; and files without batch counters are as good as those with them.
     optional = (".project", "num_batches_tracked")
     state |= {key: t for key, t in own.items() if key.endswith(optional) and key not in state}
     if new_classes:
         _keep_classes(state, own)
-    problems = _problems(state, own)
+    problems = differences(state, own, [key for key in state if key not in own])
     if problems:
         raise ValueError(
             f"the checkpoint ({_described(state)}) does not fit this detector "
-            f"({_described(own)}); nothing was loaded: {problems}" + _advice(state, own)
+            f"({_described(own)}); nothing was loaded. Of the detector's {len(own)} tensors: "
+            f"{problems}{_advice(state, own)}"
         )
     return {key: state[key] for key in own}
 
@@ -186,23 +182,6 @@ def _keep_classes(state: dict[str, Tensor], own: Mapping[str, Tensor]) -> None:
 
 def _box_outputs(tensors: Mapping[str, Tensor]) -> int:
     return 4 * len(tensors["bbox_head.integral.project"])
-
-
-def _problems(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str:
-    groups = {
-        "missing": [key for key in own if key not in state],
-        "left over": [key for key in state if key not in own],
-        "of another shape": [
-            f"{key} is {tuple(state[key].shape)}, not {tuple(own[key].shape)}"
-            for key in own
-            if key in state and state[key].shape != own[key].shape
-        ],
-    }
-    return "; ".join(
-        f"{len(keys)} of {len(own)} tensors are {what} ({', '.join(keys[:2])}, …)"
-        for what, keys in groups.items()
-        if keys
-    )
 
 
 def _described(tensors: Mapping[str, Tensor]) -> str:

@@ -224,3 +224,36 @@ def test_nothing_is_left_where_an_import_fails(folder, tmp_path, monkeypatch):
     with pytest.raises(OSError, match="disk full"):
         write(read_source(folder), folder, tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["source"]
+
+
+def test_tiles_hold_the_boxes_where_they_lie(folder, tmp_path, capsys):
+    pytest.importorskip("sahi")
+    write_coco(folder)
+    source = json.loads((folder / "labels.json").read_text())
+    source["annotations"][0]["iscrowd"] = 1
+    (folder / "labels.json").write_text(json.dumps(source))
+    out = tmp_path / "tiles"
+    command = ["tile", str(folder / "labels.json"), str(out), "--images", str(folder / "images")]
+    assert run_tool("data", [*command, "--size", "64", "--overlap", "0.25"]) == 0
+    assert "1 crowd region" in capsys.readouterr().out
+    tiles = json.loads((out / "labels.json").read_text())
+    names = {image["id"]: image["file_name"] for image in tiles["images"]}
+    assert sorted(names.values()) == sorted(path.name for path in (out / "images").iterdir())
+    kinds = {a["category_id"] for a in tiles["annotations"]}
+    assert kinds == {0, 1, 2}
+    for image in tiles["images"]:
+        stem, _, left, top, right, bottom = image["file_name"][:-4].split("_")
+        left, top, right, bottom = map(int, (left, top, right, bottom))
+        whole = cv2.imread(str(next((folder / "images").glob(f"{stem}.*"))))
+        tile = cv2.imread(str(out / "images" / image["file_name"]))
+        assert np.array_equal(tile, whole[top:bottom, left:right])
+        got = sorted(a["bbox"] for a in tiles["annotations"] if a["image_id"] == image["id"])
+        expected = []
+        for a in source["annotations"]:
+            x, y, width, height = a["bbox"]
+            if list(SIZES)[a["image_id"]].startswith(stem) and not a["iscrowd"]:
+                x1, y1 = max(x, left), max(y, top)
+                x2, y2 = min(x + width, right), min(y + height, bottom)
+                if x2 > x1 and y2 > y1 and (x2 - x1) * (y2 - y1) >= 0.1 * width * height:
+                    expected.append([x1 - left, y1 - top, x2 - x1, y2 - y1])
+        assert got == sorted(expected)

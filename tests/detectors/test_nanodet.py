@@ -241,7 +241,7 @@ def test_a_missing_tensor_is_refused():
     detector = build(config(PLUS))
     state = nanodets(detector.state_dict())
     del state["fpn.reduce_layers.1.conv.weight"]
-    with pytest.raises(ValueError, match=r"1 of \d+ tensors are missing \(neck.reduce_layers.1"):
+    with pytest.raises(ValueError, match=r"tensors: 1 missing \(neck.reduce_layers.1"):
         detector.load_state_dict(state)
 
 

@@ -186,9 +186,9 @@ def test_a_checkpoint_scores_as_in_its_training(tiny, trained, tmp_path, capfd):
 @pytest.mark.parametrize(
     "change, message",
     [
-        (lambda s: s.pop("neck.extra_layers.0.0.conv.weight"), "does not fit.* 1 are missing"),
+        (lambda s: s.pop("neck.extra_layers.0.0.conv.weight"), "does not fit.* 1 missing"),
         (lambda s: s["backbone.conv1.0.weight"].fill_(float("nan")), "1 of its .* not finite"),
-        (lambda s: s.update({"backbone.conv1.0.weight": torch.zeros(9)}), "1 have another shape"),
+        (lambda s: s.update({"backbone.conv1.0.weight": torch.zeros(9)}), "1 of another shape"),
     ],
 )
 def test_a_checkpoint_that_does_not_fit_is_refused(tiny, trained, tmp_path, change, message):
@@ -216,3 +216,21 @@ def test_a_place_for_predictions_that_cannot_be_written_is_named_first(tiny, tmp
         training.test(
             tiny(tmp_path, splits=("test",)), "none.pth", out=str(tmp_path / "no_such" / "o.pkl")
         )
+
+
+def test_tensorboard_gets_the_losses(tiny, tmp_path):
+    reading = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    train(tiny(tmp_path, {"train_cfg.max_epochs": 1}), backends=["tensorboard"])
+    [events] = tmp_path.glob("*/vis_data/events.*")
+    reader = reading.EventAccumulator(str(events))
+    reader.Reload()
+    logged = {event.step: event.value for event in reader.Scalars("loss")}
+    assert logged == pytest.approx(losses(tmp_path))
+
+
+def test_weights_and_biases_gets_the_losses(tiny, tmp_path, monkeypatch):
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    train(tiny(tmp_path, {"train_cfg.max_epochs": 1}), backends=["wandb"])
+    [run] = tmp_path.glob("*/vis_data/wandb/offline-run-*/*.wandb")
+    assert b"loss_bbox" in run.read_bytes()

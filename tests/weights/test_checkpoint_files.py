@@ -253,17 +253,6 @@ def test_a_converted_safetensors_file_states_its_network(tmp_path):
     load_pretrained(backbone, str(target))
 
 
-@pytest.mark.parametrize("direction", ("read", "write"))
-def test_without_safetensors_one_sentence_says_what_to_do(direction, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "safetensors", None)
-    path = tmp_path / "weights.safetensors"
-    with pytest.raises(ImportError, match="pip install safetensors"):
-        if direction == "write":
-            save_tensors({"a": torch.ones(1)}, path, {})
-        path.write_bytes(safetensors_bytes({"a": torch.ones(1)}))
-        open_checkpoint(str(path))
-
-
 class Cyclic:
     """Its text would be endless."""
 

@@ -1,5 +1,6 @@
 """A network is recognised by its convolutions, whatever they are called; or it is refused."""
 
+import importlib
 import multiprocessing
 import os
 
@@ -219,9 +220,11 @@ def test_the_activation_goes_with_a_converted_file(torchvisions, save, tmp_path,
         ({"se_reduction": 2}, "branch2.7.fc1.weight"),
         ({"extra_depthwise": True}, "extra_depthwise.0.weight"),
         ({"norm_cfg": {"type": "GN", "num_groups": 2}}, ""),
+        ({"conv_cfg": {"type": "DCNv2"}}, "conv_offset.weight"),
     ],
 )
 def test_what_fits_is_loaded_if_asked_for(options, random, torchvisions, save, warnings):
+    importlib.import_module("mmcv.ops")  # registers DCNv2
     path = save(torchvisions | {"fc.weight": torch.rand(10, 1024)})
     init_cfg = {"type": "Pretrained", "checkpoint": path}
     with pytest.raises(ValueError, match="nothing was loaded"):
@@ -233,6 +236,18 @@ def test_what_fits_is_loaded_if_asked_for(options, random, torchvisions, save, w
     kept = [k for k in net.state_dict() if k not in fitting and "num_batches" not in k]
     assert all(random in key for key in kept[:1])
     assert all(any(key in text for text in warnings()) for key in kept)
+
+
+@pytest.mark.parametrize("names", ["as published", "unknown words"])
+def test_what_fits_is_found_under_any_name(names, authors, save, warnings):
+    rename = RENAMED.get(names, str)
+    path = save({rename(key): tensor for key, tensor in authors[0].items()})
+    net = ShuffleNetV2(0.5, "paper", extra_depthwise=True)
+    load_pretrained(net, path, strict=False)
+    (listed,) = [text for text in warnings() if "random values" in text]
+    missing = [key for key in net.state_dict() if "extra_depthwise" in key and "num_b" not in key]
+    assert f"{len(missing)} of {len(net.state_dict())} tensors keep" in listed
+    assert all(key in listed for key in missing)
 
 
 def test_strict_is_no_licence_for_another_network(authors, save):
