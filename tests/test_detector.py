@@ -289,7 +289,7 @@ def test_trust_executes_the_config(checkpoint, tmp_path):
     assert Detector(tmp_path / "own.pth", trust=True).classes == CLASSES
 
 
-@pytest.mark.parametrize("name", ["*.py", "paper_v1/*_c4.py", "paper_v2/light*.py"])
+@pytest.mark.parametrize("name", ["*.py", "paper_v1/*_2x_300.py", "paper_v2/*v2_0.5x.py"])
 def test_shipped_configs_are_read_as_data_equal_to_themselves(root, name):
     paths = [p for p in sorted((root / "configs").glob(name)) if "own_data" not in p.name]
     assert paths

@@ -4,15 +4,13 @@
 _base_ = './faster_rcnn_shufflenet_bccd.py'
 from mmengine.config import Config
 
-model = Config.fromfile('{{ fileDirname }}/../paper_v1/faster_rcnn_c4.py').model
+model = Config.fromfile('{{ fileDirname }}/../_base_/faster_rcnn_c4.py').model
 model.merge(
     dict(
         data_preprocessor=_base_.model.data_preprocessor,
         backbone=dict(_base_.model.backbone, _delete_=True, out_indices=(2, )),
-        rpn_head=dict(in_channels=232, anchor_generator=dict(scales=[1, 2, 4, 8])),
-        roi_head=dict(
-            bbox_roi_extractor=dict(out_channels=232),
-            bbox_head=dict(in_channels=464, num_classes=3)),
+        rpn_head=dict(anchor_generator=dict(scales=[1, 2, 4, 8])),
+        roi_head=dict(bbox_head=dict(num_classes=3)),
         train_cfg=dict(
             rpn_proposal=dict(min_bbox_size=0),  # a platelet is of ten pixels
             rcnn=dict(sampler=dict(num=64))),

@@ -4,7 +4,7 @@
 _base_ = './faster_rcnn_shufflenet_bccd.py'
 from mmengine.config import Config
 
-model = Config.fromfile('{{ fileDirname }}/../paper_v2/light_head_rcnn.py').model
+model = Config.fromfile('{{ fileDirname }}/../_base_/light_head_rcnn.py').model
 model.merge(
     dict(
         data_preprocessor=_base_.model.data_preprocessor,

@@ -1,15 +1,8 @@
-# MobileNetV1 1.0, by ShuffleNet's authors, Faster R-CNN C4, 300 pixels: V1, Table 7, mAP 14.9.
-# Measured with this file: not run.
-#
-# The paper's "300x" is taken as a shorter side of 300 and, as with 600 and 1000, 500 at most.
-# In images narrower than 60 pixels no anchor may lie, and mmdet ends on such a one: left out.
-_base_ = './mobilenet_600.py'
-
-model = dict(  # 16 pixels of an image of 640x480
-    train_cfg=dict(rpn_proposal=dict(min_bbox_size=10)), test_cfg=dict(rpn=dict(min_bbox_size=10)))
-resize = dict(type='Resize', scale=(500, 300), keep_ratio=True)
-_train, _test = _base_.train_pipeline, _base_.test_pipeline
-train_dataloader = dict(
-    dataset=dict(filter_cfg=dict(min_size=60), pipeline=[*_train[:2], resize, *_train[3:]]))
-val_dataloader = dict(dataset=dict(pipeline=[_test[0], resize, *_test[2:]]))
-test_dataloader = val_dataloader
+# The authors' MobileNetV1, Faster R-CNN C4, 300 pixels: V1, Table 7, mAP 14.9. Not trained.
+# Weights: shufflenet-det pretrain mobilenetv1_imagenet --work-dir work_dirs/pretrain/mobilenetv1
+_base_ = '../_base_/faster_rcnn_c4_300.py'
+model = dict(
+    data_preprocessor=_base_.imagenet_rgb,
+    backbone=dict(
+        type='shufflenet_det.MobileNetV1',
+        init_cfg=dict(checkpoint='work_dirs/pretrain/mobilenetv1/epoch_240.pth')))

@@ -1,19 +1,12 @@
-# MobileNetV2, about 140 M multiply-adds, Light-Head R-CNN: V2, Table 7, mAP 24.4.
-# Measured with this file: not run.
+# MobileNetV2, about 140 M multiply-adds, Light-Head R-CNN: V2, Table 7, mAP 24.4. Not trained.
 # The paper names no width; 0.6x has 151 M at 224x224.
-# Weights: shufflenet-det pretrain configs/pretrain/mobilenetv2_imagenet.py --cfg-options \
-#   model.backbone.widen_factor=0.6 --work-dir work_dirs/pretrain/mobilenetv2_140m
-_base_ = './light_head_rcnn.py'
-
+# Weights: shufflenet-det pretrain mobilenetv2_imagenet --work-dir \
+#   work_dirs/pretrain/mobilenetv2_140m --cfg-options model.backbone.widen_factor=0.6
+_base_ = '../_base_/light_head_rcnn.py'
 find_unused_parameters = True  # its last 1x1 convolution feeds nobody
 model = dict(
-    data_preprocessor=dict(
-        mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True),
+    data_preprocessor=_base_.imagenet_rgb,
     backbone=dict(
-        _delete_=True, type='MobileNetV2', widen_factor=0.6,
-        out_indices=(4, 6), frozen_stages=2,  # strides 16 and 32; up to stride 4
-        norm_cfg=dict(type='BN', requires_grad=False), norm_eval=True,
+        type='MobileNetV2', widen_factor=0.6, out_indices=(4, 6), frozen_stages=2,
         init_cfg=dict(
-            type='Pretrained', prefix='backbone',
-            checkpoint='work_dirs/pretrain/mobilenetv2_140m/epoch_240.pth')),
-    rpn_head=dict(in_channels=56), roi_head=dict(thin_conv=dict(in_channels=192)))
+            prefix='backbone', checkpoint='work_dirs/pretrain/mobilenetv2_140m/epoch_240.pth')))

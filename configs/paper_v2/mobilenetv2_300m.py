@@ -1,18 +1,9 @@
-# MobileNetV2, about 300 M multiply-adds, Light-Head R-CNN: V2, Table 7, mAP 30.0.
-# Measured with this file: not run.
-#
+# MobileNetV2, about 300 M multiply-adds, Light-Head R-CNN: V2, Table 7, mAP 30.0. Not trained.
 # 1.0x has 301 M at 224x224.
-_base_ = './light_head_rcnn.py'
-
+_base_ = '../_base_/light_head_rcnn.py'
 find_unused_parameters = True  # its last 1x1 convolution feeds nobody
 model = dict(
-    data_preprocessor=dict(
-        mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True),
+    data_preprocessor=_base_.imagenet_rgb,
     backbone=dict(
-        _delete_=True,
-        type='MobileNetV2',
-        widen_factor=1.0,
-        out_indices=(4, 6), frozen_stages=2,  # strides 16 and 32; up to stride 4
-        norm_cfg=dict(type='BN', requires_grad=False), norm_eval=True,
-        init_cfg=dict(type='Pretrained', checkpoint='open-mmlab://mmdet/mobilenet_v2')),
-    rpn_head=dict(in_channels=96), roi_head=dict(thin_conv=dict(in_channels=320)))
+        type='MobileNetV2', widen_factor=1.0, out_indices=(4, 6), frozen_stages=2,
+        init_cfg=dict(checkpoint='open-mmlab://mmdet/mobilenet_v2')))

@@ -1,20 +1,12 @@
-# MobileNetV2, about 500 M multiply-adds, Light-Head R-CNN: V2, Table 7, mAP 30.6.
-# Measured with this file: not run.
+# MobileNetV2, about 500 M multiply-adds, Light-Head R-CNN: V2, Table 7, mAP 30.6. Not trained.
 # 1.4x, the paper's largest, has 582 M at 224x224.
-# Weights: shufflenet-det pretrain configs/pretrain/mobilenetv2_imagenet.py \
-#   --work-dir work_dirs/pretrain/mobilenetv2_500m \
-#   --cfg-options model.backbone.widen_factor=1.4 model.in_channels=1792
-_base_ = './light_head_rcnn.py'
-
+# Weights: shufflenet-det pretrain mobilenetv2_imagenet --work-dir \
+#   work_dirs/pretrain/mobilenetv2_500m --cfg-options model.backbone.widen_factor=1.4
+_base_ = '../_base_/light_head_rcnn.py'
 find_unused_parameters = True  # its last 1x1 convolution feeds nobody
 model = dict(
-    data_preprocessor=dict(
-        mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True),
+    data_preprocessor=_base_.imagenet_rgb,
     backbone=dict(
-        _delete_=True, type='MobileNetV2', widen_factor=1.4,
-        out_indices=(4, 6), frozen_stages=2,  # strides 16 and 32; up to stride 4
-        norm_cfg=dict(type='BN', requires_grad=False), norm_eval=True,
+        type='MobileNetV2', widen_factor=1.4, out_indices=(4, 6), frozen_stages=2,
         init_cfg=dict(
-            type='Pretrained', prefix='backbone',
-            checkpoint='work_dirs/pretrain/mobilenetv2_500m/epoch_240.pth')),
-    rpn_head=dict(in_channels=136), roi_head=dict(thin_conv=dict(in_channels=448)))
+            prefix='backbone', checkpoint='work_dirs/pretrain/mobilenetv2_500m/epoch_240.pth')))

@@ -1,10 +1,9 @@
 # mmdet's MobileNetV2 0.6x on ImageNet-1k by ShuffleNetV1's recipe, for ShuffleNet V2's Table 7;
-# 0.25x: --cfg-options model.backbone.widen_factor=0.25; 1.4x: model.in_channels=1792, too.
+# other widths: --cfg-options model.backbone.widen_factor=0.25
 # Not trained.
 _base_ = './shufflenetv1_imagenet.py'
 
 model = dict(
-    in_channels=1280,
     backbone=dict(
         _delete_=True,
         type='MobileNetV2',

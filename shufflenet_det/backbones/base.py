@@ -4,6 +4,7 @@ import inspect
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from copy import deepcopy
 from functools import partial
 from typing import Any, ClassVar
 
@@ -251,6 +252,14 @@ class _Scriptable(nn.Module):
             if i in self.returned:
                 outs.append(x)
         return outs
+
+
+def map_channels(backbone: nn.Module) -> list[int]:
+    """Channels of the maps that a backbone, also one of mmdet, computes, without computing them."""
+    backbone = deepcopy(backbone).to("meta")
+    backbone.eval()  # some of mmdet's return None
+    with torch.no_grad():
+        return [m.shape[1] for m in backbone(torch.empty(1, 3, 64, 64, device="meta"))]
 
 
 def run_checkpointed(stage: nn.Module, x: Tensor) -> Tensor:

@@ -2,16 +2,20 @@
 
 With a backbone that gives C4 and C5, ``FasterRCNN`` becomes Light-Head R-CNN: ``rpn_head`` is a
 :class:`LightHeadRPNHead`, ``roi_head`` a :class:`LightHeadRoIHead`, and there is no neck.
+:class:`LightHeadRCNN` fills in the backbone's channels.
 """
 
 from typing import Any
 
 import torch
 from mmdet.models.dense_heads import RPNHead
+from mmdet.models.detectors import FasterRCNN
 from mmdet.models.roi_heads import ConvFCBBoxHead, StandardRoIHead
 from mmdet.models.task_modules.samplers import SamplingResult
 from mmdet.registry import MODELS
 from torch import Tensor
+
+from ..backbones.base import map_channels
 
 LOSS_BBOX = {"type": "SmoothL1Loss", "beta": 1.0, "loss_weight": 2.0}
 INIT = {
@@ -20,6 +24,34 @@ INIT = {
     "std": 0.01,
     "override": {"type": "Normal", "name": "fc_reg", "std": 0.001},
 }
+
+
+class LightHeadRCNN(FasterRCNN):
+    """Light-Head R-CNN; channels that the heads' configs leave out are the backbone's."""
+
+    def __init__(
+        self,
+        backbone: dict[str, Any],
+        rpn_head: dict[str, Any],
+        roi_head: dict[str, Any],
+        **kwargs: Any,
+    ) -> None:
+        """Build the detector.
+
+        Args:
+            backbone: Config of a backbone whose outputs are C4 and C5.
+            rpn_head: Config of the RPN, a :class:`LightHeadRPNHead`.
+            roi_head: Config of the RoI head, a :class:`LightHeadRoIHead`.
+            **kwargs: ``train_cfg``, ``test_cfg``, …: those of mmdet's ``FasterRCNN``.
+        """
+        c4, *_, c5 = map_channels(MODELS.build(backbone))
+        thin_conv = {"in_channels": c5, **roi_head["thin_conv"]}
+        super().__init__(
+            backbone=backbone,
+            rpn_head={"in_channels": c4, **rpn_head},
+            roi_head={**roi_head, "thin_conv": thin_conv},
+            **kwargs,
+        )
 
 
 class LightHeadRPNHead(RPNHead):

@@ -8,31 +8,49 @@ from mmengine.model import BaseModule
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..backbones.base import LevelBackbone, run_checkpointed
+from ..backbones.base import LevelBackbone, map_channels, run_checkpointed
 
 
 class FasterRCNNC4(FasterRCNN):
     """Faster R-CNN as its form on ResNet (arXiv:1512.03385, Appendix A), on networks of stages.
 
     ``backbone`` ends at stage 3 (``out_indices=(2, )``), and its stage 4 becomes the RoI head's
-    ``shared_head``, a :class:`Stage4Head`. Its channels are the ``in_channels`` of a ``BBoxHead``
-    with ``with_avg_pool=True``.
+    ``shared_head``, a :class:`Stage4Head`. ``bbox_head`` is a ``BBoxHead`` with
+    ``with_avg_pool=True``. Channels that the heads' configs leave out are the backbone's.
     """
 
-    def __init__(self, backbone: dict[str, Any], roi_head: dict[str, Any], **kwargs: Any) -> None:
+    def __init__(
+        self,
+        backbone: dict[str, Any],
+        rpn_head: dict[str, Any],
+        roi_head: dict[str, Any],
+        **kwargs: Any,
+    ) -> None:
         """Build the detector.
 
         Args:
             backbone: Config of a backbone of this package.
+            rpn_head: Config of the RPN.
             roi_head: Config of the RoI head, without ``shared_head``.
-            **kwargs: ``rpn_head``, ``train_cfg``, ``test_cfg``, …: those of mmdet's ``FasterRCNN``.
+            **kwargs: ``train_cfg``, ``test_cfg``, …: those of mmdet's ``FasterRCNN``.
 
         Raises:
             ValueError: The backbone is not of this package, or does not end at stage 3.
         """
         shared_head = {"type": "Stage4Head", "backbone": backbone}
+        c4, c5 = map_channels(MODELS.build({**backbone, "out_indices": (2, 3)}))
+        extractor = {"out_channels": c4, **roi_head["bbox_roi_extractor"]}
+        bbox_head = {"in_channels": c5, **roi_head["bbox_head"]}
         super().__init__(
-            backbone=backbone, roi_head={**roi_head, "shared_head": shared_head}, **kwargs
+            backbone=backbone,
+            rpn_head={"in_channels": c4, **rpn_head},
+            roi_head={
+                **roi_head,
+                "bbox_roi_extractor": extractor,
+                "bbox_head": bbox_head,
+                "shared_head": shared_head,
+            },
+            **kwargs,
         )
 
 

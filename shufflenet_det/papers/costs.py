@@ -6,7 +6,7 @@ from pathlib import Path
 from . import results
 
 NAME = "configs"
-_NO_NETWORK_OF_THEIR_OWN = ("faster_rcnn_c4.py", "light_head_rcnn.py", "own_dataset.py")
+_NO_NETWORK_OF_THEIR_OWN = ("own_dataset.py",)
 _COLUMNS = {
     "config": "name:link",
     "pixels": "options.shape",

@@ -172,10 +172,14 @@ def add(
     return path
 
 
-def provenance() -> Row:
-    """The fields of a row that say when, where and with what: for a measurement made here, now."""
+def provenance(*packages: str) -> Row:
+    """The fields of a row that say when, where and with what: for a measurement made here, now.
+
+    Args:
+        packages: Whose versions matter besides those of every run.
+    """
     versions = {"python": platform.python_version(), "shufflenet_det": __version__}
-    for package in _PACKAGES:
+    for package in (*_PACKAGES, *packages):
         try:
             versions[package] = version(package)
         except PackageNotFoundError:

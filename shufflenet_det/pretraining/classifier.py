@@ -16,6 +16,7 @@ from torchvision import datasets
 from torchvision.datasets.folder import default_loader
 from torchvision.transforms import v2
 
+from ..backbones.base import map_channels
 from ..weights import Images
 
 Cfg = dict[str, Any]
@@ -34,7 +35,6 @@ class ImageClassifier(BaseModel):
         backbone: Cfg | nn.Module,
         num_classes: int = 1000,
         *,
-        in_channels: int | None = None,
         dropout: float = 0.0,
         bias: bool = True,
         label_smoothing: float = 0.0,
@@ -47,8 +47,6 @@ class ImageClassifier(BaseModel):
             backbone: A backbone with its last level among its outputs, or a config of one, built
                 through mmdet's ``MODELS``.
             num_classes: Classes.
-            in_channels: Channels of the backbone's last output; None: a backbone of this package
-                tells them.
             dropout: Probability of dropping a pooled feature, 0 to 1. The authors' V2 2.0x has
                 0.2, their other networks none (megvii-model/ShuffleNet-Series).
             bias: Whether the linear layer has a bias; the authors' have none, torchvision's has.
@@ -77,7 +75,7 @@ class ImageClassifier(BaseModel):
                 pool=nn.AdaptiveAvgPool2d(1),
                 flatten=nn.Flatten(),
                 dropout=nn.Dropout(dropout),
-                fc=nn.Linear(in_channels or built.out_channels[-1], num_classes, bias=bias),
+                fc=nn.Linear(map_channels(built)[-1], num_classes, bias=bias),
             )
         )
         self.label_smoothing = label_smoothing

@@ -134,6 +134,11 @@ def _names(file: Path) -> tuple[dict[str, str], set[str], list[Path]]:
     return assigned, used, [file.parent / base for base in bases if "::" not in base]
 
 
+def bases_of(file: Path) -> list[Path]:
+    """The files that a config names as its ``_base_``."""
+    return _names(file)[2]
+
+
 def _assigned_below(file: Path) -> dict[str, str]:
     assigned, _, bases = _names(file)
     below = {name: value for base in bases for name, value in _assigned_below(base).items()}

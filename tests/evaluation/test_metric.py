@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import sys
 
 import cv2
 import numpy as np
@@ -12,10 +13,10 @@ from mmdet.evaluation import CocoMetric
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from shufflenet_det import FastCocoMetric
 from shufflenet_det.cli import main
 from shufflenet_det.evaluation import report
 from shufflenet_det.evaluation.scores import SUMMARY
+from shufflenet_det.host import coco_api
 
 CLASSES = ("cat", "dog", "owl", "never annotated")
 
@@ -74,10 +75,11 @@ def write(folder, content):
     return path
 
 
-def by_mmdet(metric_class, path, content, predictions):
+def by_mmdet(path, content, predictions, kind):
     """The metric as a test program calls it, with all figures."""
     names = ("mAP", "mAP_50", "mAP_75", "mAP_s", "mAP_m", "mAP_l", "AR@100", "AR_s@1000")
-    metric = metric_class(ann_file=str(path), metric="bbox", classwise=True, metric_items=names)
+    options = {"classwise": True, "metric_items": names} if kind == "bbox" else {}
+    metric = CocoMetric(ann_file=str(path), metric=kind, **options)
     metric.dataset_meta = {"classes": CLASSES}
     samples = []
     for image in content["images"]:
@@ -93,24 +95,52 @@ def by_mmdet(metric_class, path, content, predictions):
     return metric.evaluate(len(samples))
 
 
-@pytest.mark.parametrize("ties", [False, True])
-def test_the_metric_is_mmdets(tmp_path, ties):
-    content, predictions = data(ties=ties)
-    path = write(tmp_path, content)
-    ours = by_mmdet(FastCocoMetric, path, content, predictions)
-    theirs = by_mmdet(CocoMetric, path, content, predictions)
-    assert ours.keys() == theirs.keys()
-    assert list(ours.values()) == pytest.approx(list(theirs.values()), nan_ok=True, abs=1e-9)
-    assert 0.1 < ours["coco/bbox_mAP"] < 0.9
+@pytest.fixture
+def pycocotools_alone(monkeypatch):
+    """mmdet's metric as it is where faster-coco-eval cannot be imported."""
+    monkeypatch.setitem(sys.modules, "faster_coco_eval", None)
+    coco_api._evaluation.cache_clear()
+    yield
+    coco_api._evaluation.cache_clear()
 
 
-def test_without_faster_coco_eval_pycocotools_computes_it(tmp_path, monkeypatch):
-    content, predictions = data()
+@pytest.fixture(params=["usual", "ties", "no detection", "nothing annotated"])
+def case(request):
+    content, predictions = data(ties=request.param == "ties")
+    if request.param == "no detection":
+        predictions = predictions[:1]  # of one image alone
+    if request.param == "nothing annotated":
+        content["annotations"] = []
+    return content, predictions
+
+
+@pytest.mark.parametrize("classes", [CLASSES, CLASSES[::-1]], ids=["in order", "reversed"])
+def test_the_quick_evaluation_has_pycocotools_twelve_figures(case, classes):
+    content, predictions = case
+    theirs = reference(content, predictions)
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO()
+        truth.dataset = content
+        truth.createIndex()
+        ours = coco_api.coco_eval(truth, truth.loadRes(predictions), "bbox")
+        ours.params.catIds = [CLASSES.index(name) + 1 for name in classes]
+        ours.evaluate()
+        ours.accumulate()
+        ours.summarize()
+    assert "faster" in type(ours).__mro__[1].__name__
+    assert list(ours.stats[:12]) == pytest.approx(list(theirs.stats), abs=1e-9)
+    for place, name in enumerate(classes):
+        wanted = theirs.eval["precision"][:, :, CLASSES.index(name)]
+        assert ours.eval["precision"][:, :, place] == pytest.approx(wanted, abs=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["bbox", "proposal"])
+def test_mmdets_metric_says_the_same_without_faster_coco_eval(tmp_path, case, kind, request):
+    content, predictions = case
     path = write(tmp_path, content)
-    theirs = by_mmdet(CocoMetric, path, content, predictions)
-    monkeypatch.setitem(__import__("sys").modules, "faster_coco_eval", None)
-    ours = by_mmdet(FastCocoMetric, path, content, predictions)
-    assert ours["coco/bbox_mAP"] == theirs["coco/bbox_mAP"]
+    ours = by_mmdet(path, content, predictions, kind)
+    request.getfixturevalue("pycocotools_alone")
+    assert by_mmdet(path, content, predictions, kind) == pytest.approx(ours, nan_ok=True, abs=1e-9)
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -1,5 +1,5 @@
 # Faster R-CNN in its C4 form, the base of ShuffleNet V1's Table 7 (arXiv:1707.01083v2, Sec. 4.4).
-# Measured with this file: nothing; its child configs are run by `shufflenet-det papers run`.
+# A row names the backbone and its weights; heads get their channels from it (`FasterRCNNC4`).
 #
 # The paper: py-faster-rcnn (Caffe) "with default settings", trained on COCO train+val without the
 # 5,000 minival images (today's train2017), tested on minival (val2017). Its defaults are here:
@@ -19,7 +19,7 @@
 #   MobileNet's own paper has of its Faster R-CNN (arXiv:1704.04861, Table 13), and 6.0 M
 #   parameters (6.1 M there)
 # - what does not learn: all BatchNorm, as there, and the layers up to stride 4
-# - the pixels: those of the pretrained weights
+# - the preprocessing: that of the pretrained weights
 # Schedule: 490,000 iterations of 2 images, learning rate 0.001, a tenth of it after 350,000. For
 # 16 images a step the learning rate is 8 times as large and the iterations an eighth, the usual
 # linear rule with its warm-up of 500 iterations.
@@ -36,21 +36,20 @@ scale = (1000, 600)  # the long side at most, the short side
 
 custom_imports = dict(imports=['shufflenet_det'], allow_failed_imports=False)
 
+# For weights that state no preprocessing, as those of configs/pretrain.
+imagenet_rgb = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True)
 model = dict(
     type='FasterRCNNC4',
-    # Neither mean nor std: tools/ take them from the weights' record; see the rows' own otherwise.
+    # Without mean and std, a run takes those of the weights.
     data_preprocessor=dict(type='DetDataPreprocessor', pad_size_divisor=32),
     backbone=dict(
-        type='shufflenet_det.ShuffleNetV1',
-        groups=3,
-        widen_factor=2.0,
         out_indices=(2, ),
         frozen_stages=0,
         norm_cfg=dict(type='BN', requires_grad=False),
-        norm_eval=True),
+        norm_eval=True,
+        init_cfg=dict(type='Pretrained')),
     rpn_head=dict(
         type='RPNHead',
-        in_channels=960,
         feat_channels=512,
         anchor_generator=dict(
             type='AnchorGenerator',
@@ -69,13 +68,11 @@ model = dict(
         bbox_roi_extractor=dict(
             type='SingleRoIExtractor',
             roi_layer=dict(type='RoIPool', output_size=14),
-            out_channels=960,
             featmap_strides=[16]),
         bbox_head=dict(
             type='BBoxHead',
             with_avg_pool=True,
             roi_feat_size=7,
-            in_channels=1920,
             num_classes=num_classes,
             bbox_coder=dict(
                 type='DeltaXYWHBBoxCoder',

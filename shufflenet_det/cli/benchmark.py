@@ -1,0 +1,138 @@
+"""Time backbones, detectors, training steps, evaluation and annotation reading beside peers."""
+
+import argparse
+import os
+import time
+from typing import Any
+
+EXAMPLE = "shufflenet-det benchmark backbone --size 800 1216 --chart backbone.png"
+WHAT = ("backbone", "detector", "train", "eval", "data", "growth")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("what", choices=WHAT, help="what to time; growth is by side, batch, width")
+    parser.add_argument(
+        "--size", nargs=2, type=_positive, default=(320, 320), metavar=("HEIGHT", "WIDTH")
+    )
+    parser.add_argument("--batch", type=_positive, default=8, help="of train (%(default)s)")
+    parser.add_argument(
+        "--images", type=_positive, default=5000, help="of eval and data (%(default)s)"
+    )
+    parser.add_argument(
+        "--threads", type=_positive, default=os.cpu_count(), help="(%(default)s, all cores)"
+    )
+    parser.add_argument("--blocks", type=_positive, default=3, help="a runtime (%(default)s)")
+    parser.add_argument("--rounds", type=_positive, default=5, help="in a block (%(default)s)")
+    parser.add_argument(
+        "--clock",
+        choices=("wall", "cpu"),
+        default="wall",
+        help="cpu where other work shares the machine, with OMP_WAIT_POLICY=passive: the "
+        "processor's seconds, summed over threads (%(default)s)",
+    )
+    parser.add_argument(
+        "--json", metavar="FOLDER", help="write the figures into this folder of results"
+    )
+    parser.add_argument("--chart", metavar="FILE.png", help="draw the medians as bars")
+    parser.add_argument(
+        "--profile", action="store_true", help="show which operators the first one's time goes to"
+    )
+
+
+def _positive(word: str) -> int:
+    if not word.isdecimal() or not int(word):
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 on, not {word!r}")
+    return int(word)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure, print, and write."""
+    from shufflenet_det.deploy import benchmark
+    from shufflenet_det.papers import results
+
+    missing = benchmark.Missing()
+    size = tuple(args.size)
+    make = {
+        "backbone": lambda: benchmark.backbones(size, args.threads, missing),
+        "detector": lambda: benchmark.detectors(size, args.threads, missing),
+        "train": lambda: benchmark.steps(size, args.batch, missing),
+        "eval": lambda: benchmark.evaluations(args.images, missing),
+        "data": lambda: benchmark.annotations(args.images),
+        "growth": lambda: benchmark.growth(missing),
+    }
+    candidates = make[args.what]()
+    benchmark.measure(
+        candidates,
+        blocks=args.blocks,
+        rounds=args.rounds,
+        threads=args.threads,
+        clock=time.process_time if args.clock == "cpu" else time.perf_counter,
+    )
+    by_name = {candidate.name: candidate for candidate in candidates}
+    metrics = {name: c.metrics(by_name[c.base]) for name, c in by_name.items()}
+    if args.what in ("growth", "data"):
+        for name, candidate in by_name.items():
+            if (peak := benchmark.peak_megabytes(candidate.run)) is not None:
+                metrics[name]["peak_mb"] = round(peak, 1)
+    provenance = results.provenance(*benchmark.PACKAGES)
+    made = ", ".join(f"{k} {v}" for k, v in provenance["versions"].items())
+    print(f"{provenance['hardware']}, {args.threads} threads; {made}")
+    print(f"median and quartiles of {args.blocks}x{args.rounds} calls; ratio: to the 1.00 above it")
+    width = max(map(len, metrics))
+    print(f"{'':{width}}  ratio        ms  quartiles")
+    for name, row in metrics.items():
+        peak = f"  {row['peak_mb']:.0f} MB" if "peak_mb" in row else ""
+        print(
+            f"{name:{width}}  {row['ratio']:5.2f}  {row['ms']:8.2f}  "
+            f"{row['low']:.2f} to {row['high']:.2f}{peak}"
+        )
+    for line in dict.fromkeys(missing):
+        print(f"missing: {line}")
+    if args.profile:
+        print(benchmark.operators(candidates[0]))
+    if args.json:
+        _write(args, metrics, provenance)
+    if args.chart:
+        _draw(args.chart, metrics)
+
+
+def _write(args: argparse.Namespace, metrics: dict[str, Any], provenance: dict[str, Any]) -> None:
+    from shufflenet_det.papers import results
+
+    pixels = "x".join(map(str, args.size))
+    sized = args.what in ("backbone", "detector", "train")
+    name = f"performance_{args.what}" + (f"_{pixels}" if sized else "")
+    data: dict[str, Any] = {"name": "a photograph", "pixels": pixels}
+    if args.what in ("eval", "data"):
+        data = {"name": "synthetic", "test_images": args.images}
+    elif args.what == "growth":
+        data = {"name": "a photograph"}
+    columns = {"": "name", "ratio": "metrics.ratio:.2f", "ms": "metrics.ms:.1f"}
+    columns |= {"lower quartile": "metrics.low:.1f", "upper quartile": "metrics.high:.1f"}
+    if args.what in ("growth", "data"):
+        columns["peak, MB"] = "metrics.peak_mb:.0f"
+    options = {key: getattr(args, key) for key in ("threads", "blocks", "rounds", "clock")}
+    if args.what == "train":
+        options["batch"] = args.batch
+    for label, row in metrics.items():
+        full = {"name": label, "config": "", "options": options, "seed": None, "data": data}
+        full |= {"budget": {}, "metrics": row, **provenance}
+        path = results.add(
+            name, full, title=f"Time of {args.what}", columns=columns, folder=args.json
+        )
+    print(f"written: {path}")
+
+
+def _draw(path: str, metrics: dict[str, Any]) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 1 + 0.28 * len(metrics)), layout="constrained")
+    axes = figure.subplots()
+    medians = [row["ms"] for row in metrics.values()]
+    spread = [[row["ms"] - row["low"], row["high"] - row["ms"]] for row in metrics.values()]
+    axes.barh(list(metrics), medians, xerr=list(zip(*spread, strict=True)))
+    axes.invert_yaxis()
+    axes.set_xlabel("ms, median and quartiles")
+    figure.savefig(path)
+    print(f"written: {path}")

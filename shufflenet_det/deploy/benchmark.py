@@ -1,0 +1,479 @@
+"""How long it takes: this package's networks beside what one would take in their place.
+
+Candidates run in turns within a block. Every runtime has blocks of its own, since the threads of
+one go on spinning for a while and slow down the next; the blocks of all runtimes are repeated.
+"""
+
+import contextlib
+import copy
+import importlib
+import io
+import json
+import logging
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..backbones import ShuffleNetV1, ShuffleNetV2
+from .optimization import optimize
+from .verification import photographs
+
+PyTorch = "PyTorch"
+PACKAGES = ("mmpretrain", "timm", "onnxruntime", "openvino", "faster-coco-eval", "pycocotools")
+TIMM = ("mobilenetv3_large_100", "mobilenetv4_conv_small")
+
+
+@dataclass
+class Candidate:
+    """What is measured.
+
+    Attributes:
+        name: In the table.
+        run: One call of it.
+        runtime: Whose blocks it runs in.
+        base: The name of the candidate that its time is divided by.
+        seconds: Of every call that was measured.
+    """
+
+    name: str
+    run: Callable[[], Any]
+    runtime: str = PyTorch
+    base: str = ""
+    seconds: list[float] = field(default_factory=list)
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.seconds)
+
+    def metrics(self, base: "Candidate") -> dict[str, float]:
+        """Its ratio to ``base``, and median and quartiles in milliseconds."""
+        low, _, high = np.percentile(self.seconds, (25, 50, 75)) * 1e3
+        numbers = {"ratio": self.median / base.median, "ms": self.median * 1e3}
+        return {k: round(float(v), 3) for k, v in (numbers | {"low": low, "high": high}).items()}
+
+
+def measure(
+    candidates: Sequence[Candidate],
+    *,
+    blocks: int,
+    rounds: int,
+    threads: int,
+    clock: Callable[[], float] = time.perf_counter,
+) -> None:
+    """Fill in the seconds of all candidates.
+
+    Args:
+        candidates: In the order in which they take turns.
+        blocks: How often each runtime has its block.
+        rounds: How often each candidate has its turn in a block, after one turn to get warm.
+        threads: Of PyTorch; other runtimes are opened with theirs.
+        clock: ``time.process_time`` where other work shares the machine: the processor's seconds,
+            over all threads.
+    """
+    torch.set_num_threads(threads)
+    for _ in range(blocks):
+        for runtime in dict.fromkeys(candidate.runtime for candidate in candidates):
+            block = [candidate for candidate in candidates if candidate.runtime == runtime]
+            for turn in range(rounds + 1):
+                for candidate in block:
+                    start = clock()
+                    candidate.run()
+                    if turn:
+                        candidate.seconds.append(clock() - start)
+
+
+def operators(candidate: Candidate, rows: int = 12) -> str:
+    """A table of the operators that take most of a candidate's time."""
+    with torch.profiler.profile() as profile:
+        candidate.run()
+    return profile.key_averages().table(sort_by="self_cpu_time_total", row_limit=rows)
+
+
+class Missing(list[str]):
+    """Peers that cannot take part, with the reason."""
+
+    @contextlib.contextmanager
+    def unless(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # whatever a foreign package raises
+            self.append(f"{what}: {type(error).__name__}: {str(error).splitlines()[0][:120]}")
+
+
+def image(height: int, width: int, batch: int = 1) -> Tensor:
+    """A photograph, normalised, (batch, 3, height, width)."""
+    photo = cv2.resize(photographs()[0], (width, height))
+    return (
+        torch.from_numpy(photo)
+        .permute(2, 0, 1)[None]
+        .float()
+        .sub(116)
+        .div(58)
+        .repeat(batch, 1, 1, 1)
+    )
+
+
+def backbones(size: tuple[int, int], threads: int, missing: Missing) -> list[Candidate]:
+    """V2 1.0x and V1 g3 1.0x, peers as they come and in channels-last, and all as ONNX files."""
+    x = image(*size)
+    ours = {"V2 1.0x": ShuffleNetV2().eval(), "V1 g3 1.0x": ShuffleNetV1().eval()}
+    found: list[Candidate] = []
+
+    def add(name: str, network: nn.Module, base: str) -> None:
+        last = copy.deepcopy(network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        x_last = x.to(memory_format=torch.channels_last)
+        found.append(Candidate(name, no_grad(network, x), base=base))
+        found.append(Candidate(f"{name}, channels-last", no_grad(last, x_last), base=base))
+        found.extend(exported(name, network, x, threads, base, missing))
+
+    for version, network in ours.items():
+        base = f"ours {version}, optimize()"
+        found.append(Candidate(base, no_grad(optimize(network), x), base=base))
+        add(f"ours {version}", network, base)
+        with missing.unless(f"mmpretrain's ShuffleNet{version[:2]}"):
+            peers = importlib.import_module("mmpretrain.models.backbones")
+            kwargs = {"out_indices": (0, 1, 2)} | ({"groups": 3} if version[1] == "1" else {})
+            peer = getattr(peers, f"ShuffleNet{version[:2]}")(**kwargs).eval()
+            add(f"mmpretrain {version}", peer, base)
+    base = found[0].name
+    with missing.unless("torchvision's ShuffleNetV2"):
+        add("torchvision V2 1.0x", torchvision_v2(), base)
+    for name in TIMM:
+        with missing.unless(f"timm's {name}"):
+            timm = importlib.import_module("timm")
+            peer = timm.create_model(name, features_only=True, out_indices=(2, 3, 4)).eval()
+            add(f"timm {name}", peer, base)
+    return found
+
+
+def torchvision_v2() -> nn.Module:
+    """torchvision's ShuffleNetV2 1.0x as a backbone: the maps of its three stages."""
+    from torchvision.models import shufflenet_v2_x1_0
+    from torchvision.models.feature_extraction import create_feature_extractor
+
+    return create_feature_extractor(shufflenet_v2_x1_0().eval(), ["stage2", "stage3", "stage4"])
+
+
+def no_grad(network: Callable[..., Any], *arguments: Any) -> Callable[[], Any]:
+    """A call of a network that builds no graph."""
+
+    def run() -> Any:
+        with torch.inference_mode():
+            return network(*arguments)
+
+    return run
+
+
+def exported(
+    name: str, network: nn.Module, x: Tensor, threads: int, base: str, missing: Missing
+) -> list[Candidate]:
+    """A network as an ONNX file in onnxruntime and in OpenVINO."""
+    found = []
+    with tempfile.TemporaryDirectory() as folder, missing.unless(f"{name} as ONNX"):
+        path = str(Path(folder) / "network.onnx")
+        with contextlib.redirect_stdout(io.StringIO()):
+            torch.onnx.export(network, (x,), path, dynamo=False, opset_version=17)
+        array = x.numpy()
+        with missing.unless("onnxruntime"):
+            onnxruntime = importlib.import_module("onnxruntime")
+            options = onnxruntime.SessionOptions()
+            options.intra_op_num_threads = threads
+            session = onnxruntime.InferenceSession(path, options)
+            feed = {session.get_inputs()[0].name: array}
+            run = lambda: session.run(None, feed)  # noqa: E731
+            found.append(Candidate(f"{name}, onnxruntime", run, "onnxruntime", base))
+        with missing.unless("OpenVINO"):
+            core = importlib.import_module("openvino").Core()
+            hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
+            compiled = core.compile_model(path, "CPU", hints)
+            found.append(
+                Candidate(f"{name}, OpenVINO", lambda: compiled([array]), "OpenVINO", base)
+            )
+    return found
+
+
+def detectors(size: tuple[int, int], threads: int, missing: Missing) -> list[Candidate]:
+    """NanoDet-Plus and SSDLite, an image to boxes; random weights, all at ``size``."""
+    from torchvision.models.detection import ssdlite320_mobilenet_v3_large
+
+    found: list[Candidate] = []
+    x = image(*size)
+    for name, config in DETECTORS.items():
+        with missing.unless(name):
+            model = built(config)
+            data = batch_of(x, 0)
+            raw = no_grad(lambda m=model, d=data: m.predict(d["inputs"], d["data_samples"]))
+            fast = optimize(model)
+            run = no_grad(lambda m=fast, d=data: m.predict(d["inputs"], d["data_samples"]))
+            label = f"{name}, optimize()"
+            found.append(Candidate(label, run, base=found[0].name if found else label))
+            found.append(Candidate(name, raw, base=found[0].name))
+            network = _Raw(model).eval()
+            found.extend(exported(f"{name}, no boxes", network, x, threads, found[0].name, missing))
+    with missing.unless("torchvision SSDLite-MobileNetV3"):
+        kwargs = {"weights": None, "weights_backbone": None, "score_thresh": 0.02}  # mmdet's
+        peer = ssdlite320_mobilenet_v3_large(**kwargs).eval()
+        name = "torchvision SSDLite-MobileNetV3"
+        found.append(Candidate(name, no_grad(peer, [x[0]]), base=found[0].name))
+        network = nn.Sequential(peer.backbone, _Values(), peer.head).eval()
+        found.extend(exported(f"{name}, no boxes", network, x, threads, found[0].name, missing))
+    return found
+
+
+DETECTORS = {
+    "ours NanoDet-Plus-m": "nanodet/nanodet_plus_m_320",
+    "ours SSDLite-ShuffleNetV2": "ssdlite320_shufflenet_coco",
+    "mmdet SSDLite-MobileNetV2": "mmdet::ssd/ssdlite_mobilenetv2-scratch_8xb24-600e_coco.py",
+}
+
+
+class _Raw(nn.Module):
+    """Backbone, neck and head."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Any:
+        return self.model.bbox_head(self.model.extract_feat(x))
+
+
+class _Values(nn.Module):
+    def forward(self, maps: dict[str, Tensor]) -> list[Tensor]:
+        return list(maps.values())
+
+
+def built(config: str, *, train: bool = False) -> Any:
+    """A detector of a shipped config, or of one of mmdet's, with random weights."""
+    from mmdet.registry import MODELS
+    from mmdet.utils import register_all_modules
+    from mmengine.config import Config
+    from mmengine.hub import get_config
+
+    from ..config_files import find_config
+
+    register_all_modules()
+    cfg = get_config(config) if "::" in config else Config.fromfile(find_config(config))
+    cfg.model.backbone.init_cfg = None
+    if not train:
+        cfg.model.train_cfg = None
+    model = MODELS.build(cfg.model)
+    logging.disable(logging.INFO)  # mmengine's list of every tensor
+    model.init_weights()
+    logging.disable(logging.NOTSET)
+    return model.train(train)
+
+
+def batch_of(x: Tensor, boxes: int) -> dict[str, Any]:
+    """Images with ``boxes`` annotated boxes each, as mmdet's models take them."""
+    from mmdet.testing import demo_mm_inputs
+
+    shape = tuple(x.shape[1:])
+    packed = demo_mm_inputs(len(x), [shape] * len(x), [boxes] * len(x), 80)
+    for sample in packed["data_samples"]:
+        size = shape[1:]
+        sample.set_metainfo({"batch_input_shape": size, "pad_shape": size, "img_shape": size})
+    return {"inputs": x, "data_samples": packed["data_samples"]}
+
+
+def steps(size: tuple[int, int], batch: int, missing: Missing) -> list[Candidate]:
+    """A training step of the backbones, and of two detectors beside mmdet's SSDLite."""
+    x = image(*size, batch)
+    found: list[Candidate] = []
+    for version, kind in (("V2 1.0x", ShuffleNetV2), ("V1 g3 1.0x", ShuffleNetV1)):
+        torch.manual_seed(0)
+        base = f"ours {version}, channels-last, bfloat16"
+        last: Any = kind().to(memory_format=torch.channels_last)
+        found.append(Candidate(base, step(copy.deepcopy(last), x, True), base=base))
+        found.append(Candidate(f"ours {version}, channels-last", step(last, x), base=base))
+        found.append(Candidate(f"ours {version}", step(kind(), x), base=base))
+        if kind is ShuffleNetV2:
+            peer = torchvision_v2()
+            found.append(Candidate("torchvision V2 1.0x", step(peer, x), base=base))
+    data = batch_of(x, 7)
+    for name, config in DETECTORS.items():
+        with missing.unless(name):
+            model = built(config, train=True)
+            run = lambda m: m.parse_losses(m.loss(data["inputs"], data["data_samples"]))[0]  # noqa: E731
+            base = next(iter(DETECTORS))
+            found.append(Candidate(name, step(model, run=run), base=base))
+    return found
+
+
+def step(
+    network: Any, x: Tensor | None = None, half: bool = False, *, run: Any = None
+) -> Callable[[], None]:
+    """One step of SGD on the mean of a network's maps, or on what ``run`` says."""
+    optimizer = torch.optim.SGD(network.train().parameters(), lr=1e-6, momentum=0.9)
+
+    def loss() -> Tensor:
+        if run is not None:
+            return run(network)
+        maps = network(x)
+        return sum(m.float().mean() for m in (maps.values() if isinstance(maps, dict) else maps))
+
+    def take() -> None:
+        optimizer.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            value = loss()
+        value.backward()
+        optimizer.step()
+
+    return take
+
+
+def evaluations(images: int, missing: Missing) -> list[Candidate]:
+    """COCO's mAP of so many images, with 100 detections each in 80 classes."""
+    from faster_coco_eval import COCO as FastCOCO
+    from faster_coco_eval import COCOeval_faster
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    random = np.random.default_rng(0)
+    truth: dict[str, Any] = {"categories": [{"id": i, "name": str(i)} for i in range(1, 81)]}
+    truth["images"] = [{"id": i, "width": 640, "height": 480} for i in range(1, images + 1)]
+    boxes = np.concatenate(
+        (random.uniform(0, 400, (images, 7, 2)), random.uniform(8, 240, (images, 7, 2))), axis=2
+    )
+    truth["annotations"] = [
+        {
+            "id": i * 7 + j + 1,
+            "image_id": i + 1,
+            "category_id": int(random.integers(1, 81)),
+            "bbox": boxes[i, j].tolist(),
+            "area": float(boxes[i, j, 2:].prod()),
+            "iscrowd": int(random.random() < 0.01),
+        }
+        for i in range(images)
+        for j in range(7)
+    ]
+    detections = []
+    for i in range(images):
+        for j in range(100):
+            source = truth["annotations"][i * 7 + j % 7]
+            box = np.array(source["bbox"]) + random.normal(0, 6, 4)
+            label = source["category_id"] if j < 14 else int(random.integers(1, 81))
+            detections.append(
+                {
+                    "image_id": i + 1,
+                    "category_id": label,
+                    "bbox": np.maximum(box, 1).tolist(),
+                    "score": float(random.random()),
+                }
+            )
+    stats: dict[str, Any] = {}
+
+    def candidate(name: str, dataset: Any, evaluation: Any) -> Candidate:
+        def run() -> None:
+            with contextlib.redirect_stdout(io.StringIO()):
+                annotated = dataset()
+                annotated.dataset = copy.deepcopy(truth)
+                annotated.createIndex()
+                found = evaluation(annotated, annotated.loadRes(copy.deepcopy(detections)), "bbox")
+                found.evaluate()
+                found.accumulate()
+                found.summarize()
+            stats[name] = np.array(found.stats[:12])
+            first = next(iter(stats.values()))
+            if np.abs(stats[name] - first).max() > 1e-9:
+                missing.append(f"{name}: its twelve numbers differ from the others'")
+
+        return Candidate(name, run, base="faster-coco-eval")
+
+    return [
+        candidate("faster-coco-eval", FastCOCO, COCOeval_faster),
+        candidate("pycocotools", COCO, COCOeval),
+    ]
+
+
+def annotations(images: int) -> list[Candidate]:
+    """Reading an annotation file of so many images, with 7 outlined boxes each as COCO's has."""
+    from mmdet.datasets import CocoDataset
+    from pycocotools.coco import COCO
+
+    folder = tempfile.TemporaryDirectory()
+    path = str(Path(folder.name) / "annotations.json")
+    names = CocoDataset.METAINFO["classes"]
+    numbers = range(1, images + 1)
+    sizes = {"width": 640, "height": 480}
+    polygon = [[float(i) + 0.25 for i in range(40)]]
+    content = {
+        "images": [{"id": i, "file_name": f"{i:012}.jpg", **sizes} for i in numbers],
+        "annotations": [
+            {
+                "id": 8 * i + j,
+                "image_id": i,
+                "category_id": (i + j) % 80 + 1,
+                "bbox": [float(j), 10.5, 100.25, 80.75],
+                "area": 8000.5,
+                "iscrowd": 0,
+                "segmentation": polygon,
+            }
+            for i in numbers
+            for j in range(7)
+        ],
+        "categories": [{"id": i + 1, "name": name} for i, name in enumerate(names)],
+    }
+    Path(path).write_text(json.dumps(content), encoding="utf-8")
+
+    def dataset() -> Any:
+        filters = {"filter_empty_gt": True, "min_size": 32}
+        kwargs = {"data_prefix": {"img": ""}, "filter_cfg": filters, "pipeline": []}
+        with contextlib.redirect_stdout(io.StringIO()):
+            return folder, CocoDataset(ann_file=path, **kwargs)
+
+    def index() -> Any:
+        with contextlib.redirect_stdout(io.StringIO()):
+            return COCO(path)
+
+    base = "CocoDataset, filtered, ready to be shared"
+    return [
+        Candidate(base, dataset, base=base),
+        Candidate("pycocotools' index alone", index, base=base),
+        Candidate("json alone", lambda: json.loads(Path(path).read_bytes()), base=base),
+    ]
+
+
+def growth(missing: Missing) -> list[Candidate]:
+    """V2 by side, batch and width, ours and torchvision's as it comes."""
+    from torchvision import models
+
+    found = []
+    cases = [(side, 1, 1.0) for side in (320, 160, 640, 1280)]
+    cases += [(320, batch, 1.0) for batch in (8, 32)] + [(320, 1, w) for w in (0.5, 1.5, 2.0)]
+    for side, batch, width in cases:
+        x = image(side, side, batch)
+        kind = f"side {side}, batch {batch}, width {width:g}x"
+        peer = getattr(models, f"shufflenet_v2_x{width:.1f}".replace(".", "_"))().eval()
+        peer.conv5 = peer.fc = nn.Identity()
+        network = optimize(ShuffleNetV2(widen_factor=width))
+        base = f"ours, {kind}"
+        found.append(Candidate(base, no_grad(network, x), base=found[0].name if found else base))
+        run = no_grad(lambda m=peer, x=x: m.stage4(m.stage3(m.stage2(m.maxpool(m.conv1(x))))))
+        found.append(Candidate(f"torchvision, {kind}", run, base=found[0].name))
+    return found
+
+
+def peak_megabytes(run: Callable[[], Any]) -> float | None:
+    """Memory that a call takes at most beyond what is held before it; None where not known."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+        before = _status("VmRSS")
+        run()
+        return (_status("VmHWM") - before) / 1024
+    except OSError:
+        return None
+
+
+def _status(key: str) -> int:
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{key}:"))
