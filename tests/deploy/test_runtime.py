@@ -26,9 +26,17 @@ def file(exported):
     return exported("ssdlite")[1]
 
 
-@pytest.mark.parametrize("name", ["model.onnx", "model.xml", "model.ncnn.param", "model.pt2"])
-def test_predict_needs_the_runtime_alone(exported, name, python, tmp_path):
-    model, file = exported("ssdlite", name)
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("ssdlite", "model.onnx"),
+        ("ssdlite", "model.xml"),
+        ("nanodet_plus", "model.ncnn.param"),
+        ("nanodet_plus", "model.pt2"),
+    ],
+)
+def test_predict_needs_the_runtime_alone(exported, kind, name, python, tmp_path):
+    model, file = exported(kind, name)
     (tmp_path / "images").mkdir()
     for i, image in enumerate(photographs()):
         cv2.imwrite(str(tmp_path / f"images/{i}.png"), image)
