@@ -51,7 +51,7 @@ def find_config(name: str | os.PathLike[str]) -> Path:
         return config_folder() / f"{found[0]}.py"
     short = {n.rpartition("/")[2]: n for n in names} | {n: n for n in names}
     near = dict.fromkeys(short[n] for n in difflib.get_close_matches(wanted, short))
-    hint = f"did you mean {' or '.join(near)}?" if near else f"configs: {', '.join(names)}"
+    hint = f"did you mean {' or '.join(near)}?" if near else "`shufflenet-det configs` lists them"
     raise FileNotFoundError(
         f"config {os.fspath(name)!r} is neither a file nor the name of a config; {hint}"
     )

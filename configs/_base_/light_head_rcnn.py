@@ -73,11 +73,13 @@ model = dict(
         rpn=dict(max_per_img=1000, min_bbox_size=0),
         rcnn=dict(score_thr=0.0, nms=dict(iou_threshold=0.5))))
 
-for _loader in (_base_.train_dataloader, _base_.val_dataloader, _base_.test_dataloader):
-    for _step in _loader.dataset.pipeline:
+_loaders = (_base_.train_dataloader, _base_.val_dataloader, _base_.test_dataloader)
+for _pipeline in (
+        _base_.train_pipeline, _base_.test_pipeline, *(_d.dataset.pipeline for _d in _loaders)):
+    for _step in _pipeline:
         if _step.type == 'Resize':
             _step.scale = scale
-del _loader, _step
+del _loaders, _pipeline, _step
 train_cfg = dict(max_iters=max_iters, val_interval=5 * epoch)
 optim_wrapper = dict(
     optimizer=dict(lr=lr, weight_decay=0.0001),

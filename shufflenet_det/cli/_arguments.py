@@ -63,6 +63,18 @@ def add_run_arguments(parser: argparse.ArgumentParser, config: str | None = None
     )  # old launchers set it
 
 
+def add_training_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that training a detector and a classifier share."""
+    parser.add_argument("--amp", action="store_true", help="train in automatic mixed precision")
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        const="auto",
+        metavar="CHECKPOINT",
+        help="resume from this checkpoint, or from the newest one in the work folder",
+    )
+
+
 def load_config(args: argparse.Namespace, splits: tuple[str, ...]) -> "Config":
     """The config that :func:`add_run_arguments` leads to, fitted to the run."""
     from shufflenet_det.training import load_run_config

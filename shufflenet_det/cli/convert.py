@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="taken_as",
         metavar="NAME",
         help="V2's layout (torchvision, paper, …) or V1's shuffle (paper, inverse), where IN does "
-        "not tell it",
+        "not show it",
     )
     parser.add_argument("--list", action="store_true", help="list the published checkpoints known")
 

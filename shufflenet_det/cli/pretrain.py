@@ -2,7 +2,7 @@
 
 import argparse
 
-from ._arguments import add_run_arguments, parse_options
+from ._arguments import add_run_arguments, add_training_arguments, parse_options
 
 EXAMPLE = "shufflenet-det pretrain pretrain/shufflenetv2_imagenet --data-root IMAGENET"
 
@@ -19,16 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="images of a step in all processes together; learning rate and iterations follow",
     )
-    parser.add_argument("--amp", action="store_true", help="train in automatic mixed precision")
+    add_training_arguments(parser)
     parser.add_argument(
         "--ema", action="store_true", help="keep a moving average of the weights, and use that"
-    )
-    parser.add_argument(
-        "--resume",
-        nargs="?",
-        const="auto",
-        metavar="CHECKPOINT",
-        help="resume from this checkpoint, or from the newest one in the work folder",
     )
     parser.add_argument(
         "--eval-only", action="store_true", help="only evaluate --weights on the val folder"

@@ -6,7 +6,7 @@ Several GPUs: torchrun --nproc_per_node=8 -m shufflenet_det.cli train CONFIG --l
 import argparse
 from pathlib import Path
 
-from ._arguments import add_run_arguments, load_config
+from ._arguments import add_run_arguments, add_training_arguments, load_config
 
 EXAMPLE = "shufflenet-det train faster_rcnn_shufflenet_coco --demo"
 
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="the pretrained detector that --data fine-tunes (%(default)s)",
     )
-    parser.add_argument("--amp", action="store_true", help="train in automatic mixed precision")
+    add_training_arguments(parser)
     parser.add_argument(
         "--channels-last",
         action="store_true",
@@ -36,13 +36,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--auto-scale-lr",
         action="store_true",
         help="scale the learning rate from the config's base batch size to the actual one",
-    )
-    parser.add_argument(
-        "--resume",
-        nargs="?",
-        const="auto",
-        metavar="CHECKPOINT",
-        help="resume from this checkpoint, or from the newest one in the work folder",
     )
     parser.add_argument(
         "--check",

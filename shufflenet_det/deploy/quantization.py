@@ -14,18 +14,12 @@ from ..detector.sources import image_files, read_image
 MIN_IMAGES = 100
 MAX_IMAGES = 300  # the ranges hardly move beyond
 _LAYERS = ("Conv", "Gemm", "MatMul")
+_ACTIVATIONS = ("Clip", "LeakyRelu", "Relu")
 # What passes 8-bit values on; with these left in float every unit would convert four times.
-_BETWEEN: tuple[str, ...] = (
-    "Add",
-    "AveragePool",
-    "Clip",
-    "Concat",
-    "Gather",
-    "LeakyRelu",
-    "MaxPool",
-    "Relu",
+_BETWEEN = (
+    *(*_ACTIVATIONS, "Add", "AveragePool", "Concat", "Gather", "MaxPool", "Reshape", "Resize"),
+    *("Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"),
 )
-_BETWEEN += ("Reshape", "Resize", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze")
 
 
 def calibration_images(source: str | Path) -> list[Path]:
@@ -51,8 +45,8 @@ def calibration_images(source: str | Path) -> list[Path]:
 def quantize(proto: Any, images: Sequence[Path]) -> Any:
     """Quantize an ONNX model's network: weights by channel to int8, activations to uint8, as QDQ.
 
-    Preprocessing, decoding, NMS and every head's last layer, which makes scores, box deltas or
-    distributions of distances, stay in float.
+    Preprocessing, the first layer, decoding, NMS and every head's last layer, which makes scores,
+    box deltas or distributions of distances, stay in float.
 
     Args:
         proto: Of :func:`~shufflenet_det.deploy.onnx_model.build`, in float32.
@@ -76,7 +70,7 @@ def quantize(proto: Any, images: Sequence[Path]) -> Any:
         def get_next(self) -> dict[str, np.ndarray] | None:
             return next(self.feeds, None)
 
-    chosen = before_layers([node for node in proto.graph.node if not _is_ours(node)])
+    chosen = inner_nodes([node for node in proto.graph.node if not _is_ours(node)])
     level = logging.getLogger().level
     logging.getLogger().setLevel(logging.ERROR)
     try:
@@ -108,17 +102,30 @@ def _is_ours(node: Any) -> bool:
     return node.name.startswith(("image/", "boxes/"))
 
 
-def before_layers(network: Sequence[Any]) -> list[str]:
-    """Names of the nodes of a sorted network behind which there is still a layer."""
+def inner_nodes(network: Sequence[Any]) -> list[str]:
+    """Names of what is quantized of a network, whose nodes are sorted.
+
+    That is all between the first layer, with its activation, and the last ones, behind which there
+    is no layer. What the first makes of raw pixels has too wide a range: NanoDet-Plus loses 0.4
+    points of mAP with it in float, 2.2 with it in 8 bits.
+    """
     readers = defaultdict(list)
     for node in network:
         for name in node.input:
             readers[name].append(node)
+    below: dict[str, list[Any]] = {
+        node.name: [reader for out in node.output for reader in readers[out]] for node in network
+    }
     followed: dict[str, bool] = {}
     for node in reversed(network):
-        behind = [reader for out in node.output for reader in readers[out]]
         followed[node.name] = any(
-            reader.op_type in _LAYERS or followed[reader.name] for reader in behind
+            n.op_type in _LAYERS or followed[n.name] for n in below[node.name]
         )
-    quantized = {*_LAYERS, *_BETWEEN}
-    return [node.name for node in network if node.op_type in quantized and followed[node.name]]
+    first = next(node for node in network if node.op_type in _LAYERS)
+    outside = {first.name, *(n.name for n in below[first.name] if n.op_type in _ACTIVATIONS)}
+    kinds = {*_LAYERS, *_BETWEEN}
+    return [
+        node.name
+        for node in network
+        if node.op_type in kinds and followed[node.name] and node.name not in outside
+    ]

@@ -1,15 +1,15 @@
-"""The tables of both papers: COCO mAP, whose rows can be run, and complexities, counted again.
+"""The tables of both papers, in ``published.json``: COCO mAP and complexities."""
 
-The papers are V1, arXiv:1707.01083v2 (CVPR 2018), and V2, arXiv:1807.11164 (ECCV 2018). No figure
-here was measured by this project.
-"""
-
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 from .complexity import Part, backbone_complexity
+
+_TABLES = json.loads(Path(__file__).with_name("published.json").read_text(encoding="utf-8"))
 
 
 @dataclass(frozen=True)
@@ -40,46 +40,7 @@ class CocoRow:
         return self.key.partition("/")[0]
 
 
-# V1, Sec. 4.4, Table 7 (multiply-adds: Table 8): mAP at 300 and at 600 pixels. The table quotes
-# MobileNet's own 16.4 and 19.8, too, which are of other images. V2, Sec. 4, Table 7: mAP and
-# images/s at 40, 140, 300 and 500 M, rounded as the paper rounds them.
-_V1 = (
-    ("shufflenet_2x", "ShuffleNetV1 2x (g=3)", 524, 18.7, 25.0),
-    ("shufflenet_1x", "ShuffleNetV1 1x (g=3)", 140, 14.5, 19.8),
-    ("mobilenet", "MobileNetV1 1.0, by ShuffleNet's authors", 569, 14.9, 19.3),
-)
-_V2 = (
-    ("xception", "Xception", (21.9, 29.0, 31.3, 32.9), (178, 131, 101, 83)),
-    ("shufflenetv1", "ShuffleNetV1 (g=3)", (20.9, 27.0, 29.9, 32.9), (152, 85, 76, 60)),
-    ("mobilenetv2", "MobileNetV2", (20.7, 24.4, 30.0, 30.6), (146, 111, 94, 72)),
-    ("shufflenetv2", "ShuffleNetV2", (22.5, 29.0, 31.8, 33.3), (188, 146, 109, 87)),
-    ("shufflenetv2star", "ShuffleNetV2*", (23.7, 29.6, 32.2, 34.2), (183, 138, 105, 83)),
-)
-_V2_COLUMNS = ((40, "0.5x"), (140, "1x"), (300, "1.5x"), (500, "2x"))  # widths of ShuffleNets
-
-COCO_ROWS: dict[str, CocoRow] = {
-    row.key: row
-    for row in (
-        *(
-            CocoRow(f"v1/{key}_{size}", "Faster R-CNN", backbone, str(size), mAP, madds)
-            for key, backbone, madds, *both in _V1
-            for size, mAP in zip((300, 600), both, strict=True)
-        ),
-        *(
-            CocoRow(
-                f"v2/{key}_{width if 'ShuffleNet' in backbone else f'{madds}m'}",
-                "Light-Head R-CNN",
-                f"{backbone} {width}" if "ShuffleNet" in backbone else f"{backbone} {madds}M",
-                "800x1200",
-                mAP,
-                madds,
-                speed,
-            )
-            for key, backbone, mAPs, speeds in _V2
-            for (madds, width), mAP, speed in zip(_V2_COLUMNS, mAPs, speeds, strict=True)
-        ),
-    )
-}
+COCO_ROWS = {row["key"]: CocoRow(**row) for row in _TABLES["coco"]}
 """The rows of both papers' COCO tables, by key."""
 
 
@@ -96,9 +57,8 @@ def find_rows(names: Iterable[str]) -> list[CocoRow]:
     for name in names:
         if name != "all" and name not in COCO_ROWS:
             near = get_close_matches(name, COCO_ROWS, n=3, cutoff=0.5)
-            legal = (
-                f"did you mean {' or '.join(near)}?" if near else f"rows are {', '.join(COCO_ROWS)}"
-            )
+            listed = "`shufflenet-det papers list` lists them"
+            legal = f"did you mean {' or '.join(near)}?" if near else listed
             raise ValueError(f"there is no row {name!r}: {legal}")
         wanted |= set(COCO_ROWS) if name == "all" else {name}
     return [row for key, row in COCO_ROWS.items() if key in wanted]
@@ -126,7 +86,7 @@ class PaperRow:
     network: str
     backbone: str
     options: Mapping[str, Any]
-    multiply_adds: str | None
+    multiply_adds: str | None = None
     parameters: str | None = None
     classes: int | None = 1000
     remark: str = ""
@@ -149,82 +109,5 @@ def agrees(counted: int, printed: str | None) -> bool | None:
     return abs(counted / 1e6 - in_millions(printed)) <= last_digit / 2
 
 
-def _rows(source: str, backbone: str, *rows: tuple[Any, ...], **common: Any) -> list[PaperRow]:
-    """Of one table and class: network, options, multiply-adds, and what else there is."""
-    shared = common.pop("options", {})
-    return [
-        PaperRow(source, network, backbone, {**shared, **options}, *figures, **common)
-        for network, options, *figures in rows
-    ]
-
-
-# fmt: off
-PAPERS: tuple[PaperRow, ...] = (
-    *_rows(
-        "V1, Table 1", "ShuffleNetV1",
-        ("1x (g=1)", {"groups": 1}, "143M"),
-        ("1x (g=2)", {"groups": 2}, "140M"),
-        ("1x (g=3)", {"groups": 3}, "137M"),
-        ("1x (g=4)", {"groups": 4}, "133M"),
-        ("1x (g=8)", {"groups": 8}, "137M"),
-        classes=None,
-        remark="convolutions alone",
-    ),
-    *_rows("V1, Table 1", "ShuffleNetV1", ("1x (g=3)", {"groups": 3}, "137M")),
-    *_rows(
-        "V1, Table 5", "ShuffleNetV1",
-        ("2x (g=3)", {"groups": 3, "widen_factor": 2.0}, "524M"),
-        ("2x (with SE, g=3)", {"groups": 3, "widen_factor": 2.0, "se_reduction": 16}, "527M"),
-        ("1.5x (g=3)", {"groups": 3, "widen_factor": 1.5}, "292M"),
-        ("0.5x (g=4)", {"groups": 4, "widen_factor": 0.5}, "38M"),
-    ),
-    *_rows(
-        "V1, Table 5", "ShuffleNetV1",
-        ("1x (g=8)", {"groups": 8}, "140M"),
-        remark="as Table 2 names all 1x; Table 1 has 137M",
-    ),
-    *_rows(
-        "V1, Table 5", "MobileNetV1",
-        ("1.0 MobileNet-224", {"widen_factor": 1.0}, "569M"),
-        ("0.75 MobileNet-224", {"widen_factor": 0.75}, "325M"),
-        ("0.5 MobileNet-224", {"widen_factor": 0.5}, "149M"),
-        ("0.25 MobileNet-224", {"widen_factor": 0.25}, "41M"),
-    ),
-    *_rows(
-        "V1, Table 8", "ShuffleNetV1",
-        ("0.5x (g=3)", {"groups": 3, "widen_factor": 0.5}, "38M"),
-    ),
-    *_rows(
-        "V2, Table 5", "ShuffleNetV2",
-        ("0.5x", {"widen_factor": 0.5}, "41M", "1.4M", 1000,
-         "40.53M with global pooling's additions"),
-        ("1x", {"widen_factor": 1.0}, "146M", "2.3M"),
-        ("1.5x", {"widen_factor": 1.5}, "299M", "3.5M"),
-        ("2x", {"widen_factor": 2.0}, "591M", "7.4M"),
-        options={"layout": "paper"},
-    ),
-    *_rows("V2, Table 6", "ShuffleNetV1", ("ShuffleNet v1-50", {"depth": 50}, "2.3G")),
-    *_rows(
-        "V2, Table 6", "ShuffleNetV2",
-        ("ShuffleNet v2-50", {"depth": 50}, "2.3G"),
-        ("SE-ShuffleNet v2-164", {"depth": 164, "residual": True, "se_reduction": 1}, "12.7G"),
-        options={"layout": "paper"},
-    ),
-    *_rows(
-        "V2, Table 8", "ShuffleNetV2",
-        ("2x (with SE)", {"widen_factor": 2.0, "se_reduction": 1}, "597M"),
-        options={"layout": "paper"},
-    ),
-    *_rows("V2, Table 8", "Xception", ("Xception 1x", {}, "145M")),
-    *_rows(
-        "V2, Sec. 4", "ShuffleNetV2",
-        ("v2* 0.5x", {"widen_factor": 0.5}, None),
-        ("v2* 1x", {"widen_factor": 1.0}, None),
-        ("v2* 1.5x", {"widen_factor": 1.5}, None),
-        ("v2* 2x", {"widen_factor": 2.0}, None),
-        options={"layout": "paper", "extra_depthwise": True},
-        remark="not published",
-    ),
-)
-# fmt: on
+PAPERS = tuple(PaperRow(**row) for row in _TABLES["complexity"])
 """Every network of the papers that can be built here and whose complexity they print; and V2*."""

@@ -13,16 +13,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..config_files import config_folder, find_config
 from ..data import check_papers_split
 from . import results
 from .published import COCO_ROWS, CocoRow
 from .tables import markdown
-
-if TYPE_CHECKING:
-    pass
 
 WORK_DIR = "work_dirs/papers"
 DATA_ROOT = "data/coco"

@@ -1,11 +1,8 @@
 """``--demo``: any COCO config on the synthetic data set, in minutes."""
 
-from collections.abc import Iterator
-from typing import Any
-
 from mmengine.config import Config
 
-from ..config_files import config_folder
+from ..config_files import config_folder, dicts_in
 from ..data import make_demo_dataset
 
 DEMO_ROOT = "data/demo"
@@ -21,7 +18,7 @@ def use_demo_data(cfg: Config) -> None:
     Raises:
         ValueError: A data set of the config states classes of its own, or another layout.
     """
-    datasets = [d for d in dicts(cfg._cfg_dict) if "ann_file" in d and "data_prefix" in d]
+    datasets = [d for d in dicts_in(cfg._cfg_dict) if "ann_file" in d and "data_prefix" in d]
     if not datasets or any("metainfo" in d or d["type"] != "CocoDataset" for d in datasets):
         raise ValueError(
             f"--demo needs a config for COCO's 80 categories, and {cfg.filename} is for other "
@@ -29,7 +26,7 @@ def use_demo_data(cfg: Config) -> None:
         )
     move_data_root(cfg, str(make_demo_dataset(DEMO_ROOT)))
     cfg.merge_from_dict(Config.fromfile(config_folder() / "_demo.py")._cfg_dict.to_dict())
-    for owner in dicts(cfg._cfg_dict):
+    for owner in dicts_in(cfg._cfg_dict):
         if owner.get("type") == "Resize" and owner.get("keep_ratio"):
             owner["scale"] = _SIZE  # other sizes belong to the model: SSD's
         if owner.get("type") == "RepeatDataset":
@@ -60,16 +57,7 @@ def move_data_root(cfg: Config, root: str) -> None:
             "for example train_dataloader.dataset.data_root"
         )
     old, new = old.rstrip("/") + "/", root.rstrip("/") + "/"
-    for owner in dicts(cfg._cfg_dict):
+    for owner in dicts_in(cfg._cfg_dict):
         for key, value in owner.items():
             if isinstance(value, str) and (value + "/").startswith(old):
                 owner[key] = new + value[len(old) :]
-
-
-def dicts(node: Any) -> Iterator[dict[str, Any]]:
-    """Every dict of a tree of dicts, lists and tuples, the node itself first."""
-    if isinstance(node, dict):
-        yield node
-    children = node.values() if isinstance(node, dict) else node
-    for child in children if isinstance(node, dict | list | tuple) else ():
-        yield from dicts(child)

@@ -5,10 +5,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
+
+from ..backbones.base import map_channels
 
 
 def without_idle_workers(cfg: Config) -> None:
@@ -134,6 +135,11 @@ def _names(file: Path) -> tuple[dict[str, str], set[str], list[Path]]:
     return assigned, used, [file.parent / base for base in bases if "::" not in base]
 
 
+def bases_of(file: Path) -> list[Path]:
+    """The files that a config names as its ``_base_``."""
+    return _names(file)[2]
+
+
 def _assigned_below(file: Path) -> dict[str, str]:
     assigned, _, bases = _names(file)
     below = {name: value for base in bases for name, value in _assigned_below(base).items()}
@@ -154,23 +160,14 @@ def require_channels(model: Mapping[str, Any]) -> None:
     expected = neck.get("in_channels")
     if not isinstance(expected, list | tuple) or "backbone" not in model:
         return
-    given = _given_channels(model["backbone"])
-    if given is not None and tuple(expected) != given:
+    init_default_scope("mmdet")
+    backbone = MODELS.build({**model["backbone"], "init_cfg": None})
+    try:
+        given = map_channels(backbone)
+    except Exception:  # another's network, which the run itself will judge
+        return
+    if list(expected) != given:
         raise ValueError(
             f"model.neck.in_channels={list(expected)}, and the backbone "
-            f"{model['backbone']['type']} gives {list(given)} channels"
+            f"{model['backbone']['type']} gives {given} channels"
         )
-
-
-def _given_channels(cfg: Mapping[str, Any]) -> tuple[int, ...] | None:
-    """The channels of a backbone's levels; None if it cannot say, nor run on a small image."""
-    init_default_scope("mmdet")
-    with torch.device("meta"):
-        backbone = MODELS.build({**cfg, "init_cfg": None})
-        if isinstance(getattr(backbone, "out_channels", None), tuple):
-            return backbone.out_channels
-        backbone.eval()
-        try:
-            return tuple(level.shape[1] for level in backbone(torch.zeros(1, 3, 64, 64)))
-        except Exception:  # another's network, which the run itself will judge
-            return None

@@ -10,6 +10,7 @@ from types import FrameType
 from typing import Any
 
 import torch
+from mmengine.config import Config
 from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
@@ -19,7 +20,7 @@ from ..host.local_files import atomic_write
 from ..version import __version__
 from ..weights.fitting import not_finite
 from . import curves
-from .fitting import schedule_problems
+from .fitting import bases_of, schedule_problems
 from .seeds import SeedHook
 
 
@@ -230,15 +231,31 @@ def _start(runner: Runner) -> str:
         return "all weights resumed"
     if runner._load_from:
         return f"weights of {runner._load_from}"
-    whole: Any = runner.cfg.model.get("init_cfg") or {}
-    if isinstance(whole, dict) and whole.get("type") == "Pretrained":
-        return f"weights of {whole['checkpoint']}"
-    backbone: dict[str, Any] = runner.cfg.model.get("backbone") or {}
-    init_cfg: Any = backbone.get("init_cfg") or {}
-    inits = [init_cfg] if isinstance(init_cfg, dict) else init_cfg
-    named = [init["checkpoint"] for init in inits if init.get("checkpoint")]
-    kind = str(backbone.get("type")).rpartition(".")[2]
-    return f"{kind} from {named[0] if named else 'random weights'}"
+    cfg = runner.cfg
+    if weights := _named_weights(cfg):
+        return (
+            f"weights of {weights}" if cfg.model.get("init_cfg") else f"{_kind(cfg)} from {weights}"
+        )
+    text = f"{_kind(cfg)} from random weights"
+    for base in bases_of(Path(cfg.filename)) if cfg.filename else ():
+        if dropped := _named_weights(Config.fromfile(base)):
+            return f"{text}, where its base {base.name} starts from {dropped}"
+    return text
+
+
+def _kind(cfg: Config) -> str:
+    return str((cfg.model.get("backbone") or {}).get("type")).rpartition(".")[2]
+
+
+def _named_weights(cfg: Config) -> str | None:
+    """The file, record or URL that a config's detector or backbone starts from."""
+    model = cfg.get("model") or {}
+    for part in (model, model.get("backbone") or {}):
+        inits: Any = part.get("init_cfg") or []
+        for init in [inits] if isinstance(inits, dict) else inits:
+            if init.get("checkpoint"):
+                return str(init["checkpoint"])
+    return None
 
 
 def _metric(runner: Runner) -> str:

@@ -72,3 +72,21 @@ def test_half_precision(network, dtype):
     assert all(output.dtype == dtype and output.isfinite().all() for output in outputs)
     sum(output.float().mean() for output in outputs).backward()
     assert all(parameter.grad.isfinite().all() for parameter in network.parameters())
+
+
+OWN_SCRIPT = """
+import sys, onnxruntime, torch, mmdet.models
+from mmdet.registry import MODELS
+config = dict(type="shufflenet_det.ShuffleNetV2", widen_factor=0.5, stage_repeats=(1, 1, 1))
+network = MODELS.build(config).eval()
+image = torch.rand(1, 3, 64, 96)
+for dynamo in (False, True):
+    torch.onnx.export(network, (image,), sys.argv[1], input_names=["image"], dynamo=dynamo)
+    outs = onnxruntime.InferenceSession(sys.argv[1]).run(None, {"image": image.numpy()})
+    for out, expected in zip(outs, network(image), strict=True):
+        torch.testing.assert_close(torch.from_numpy(out), expected, atol=1e-4, rtol=1e-4)
+"""
+
+
+def test_both_onnx_exporters_of_torch_in_a_users_own_script(python, tmp_path):
+    python("-c", OWN_SCRIPT, tmp_path / "network.onnx")

@@ -91,7 +91,7 @@ def test_int8_is_of_the_network_and_leaves_the_last_layers(exported, many_images
     by_output = {out: node for node in graph.node for out in node.output}
     convs = [node for node in graph.node if node.op_type == "Conv"]
     quantized = [node for node in convs if node.input[1] in by_output]  # weights too
-    assert len(convs) - len(quantized) == 12  # scores and deltas of six levels
+    assert len(convs) - len(quantized) == 13  # the first, and scores and deltas of six levels
     weights = {value.name: value for value in graph.initializer}
     scales = [weights[by_output[node.input[1]].input[1]] for node in quantized]
     assert all(len(scale.dims) == 1 for scale in scales)  # one for each channel

@@ -35,5 +35,10 @@ def test_a_wrong_name_names_the_nearest():
         find_config("retinanet_shufflnet_coco")
 
 
+def test_a_name_near_none_leads_to_the_list():
+    with pytest.raises(FileNotFoundError, match=r"`shufflenet-det configs` lists them"):
+        find_config("qqqqqq")
+
+
 def test_bases_are_no_configs():
     assert not [name for name in config_names() if "_base_" in name]

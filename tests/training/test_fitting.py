@@ -1,9 +1,12 @@
 """What is set right, or refused, in a config before a run begins."""
 
+from types import SimpleNamespace
+
 import pytest
+from mmengine.config import Config
 
 from shufflenet_det.config_files import config_folder
-from shufflenet_det.training import load_run_config
+from shufflenet_det.training import hooks, load_run_config
 from shufflenet_det.training.fitting import require_channels, schedule_problems
 
 MAIN = "faster_rcnn_shufflenet_coco"
@@ -86,3 +89,23 @@ def test_channels_of_other_backbones_are_known():
     cfg.model.neck.in_channels = [96, 320]
     with pytest.raises(ValueError, match=r"MobileNetV2 gives \[96, 1280\]"):
         require_channels(cfg.model)
+
+
+@pytest.mark.parametrize(
+    "own, said",
+    [
+        (
+            "backbone=dict(init_cfg=None)",
+            "from random weights, where its base base.py starts from x",
+        ),
+        ("backbone=dict(widen_factor=2.0)", "ShuffleNetV2 from x.pth"),
+    ],
+)
+def test_a_training_says_when_its_config_dropped_the_weights_of_the_base(tmp_path, own, said):
+    weights = "init_cfg=dict(type='Pretrained', checkpoint='x.pth')"
+    model = f"model = dict(backbone=dict(type='ShuffleNetV2', {weights}))\n"
+    (tmp_path / "base.py").write_text(model)
+    (tmp_path / "mine.py").write_text(f"_base_ = './base.py'\nmodel = dict({own})\n")
+    cfg = Config.fromfile(tmp_path / "mine.py")
+    runner = SimpleNamespace(iter=0, _load_from=None, cfg=cfg)
+    assert said in hooks._start(runner)
