@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from .backbones import MobileNetV1, ShuffleNetV1, ShuffleNetV2, Xception
     from .detector import Detector
 
-# Public names and their modules; configs use them as ``type='shufflenet_det.NAME'``.
+# Public names and their modules, those of ``backbones`` aside; configs use them as
+# ``type='shufflenet_det.NAME'``.
 _LAZY = {
     "BilinearPAN": ".detectors.ghost_pan",
     "ChannelsLast": ".training.hooks",
@@ -28,7 +29,6 @@ _LAZY = {
     "LightHeadRCNN": ".detectors.light_head",
     "LightHeadRPNHead": ".detectors.light_head",
     "LightHeadRoIHead": ".detectors.light_head",
-    "MobileNetV1": ".backbones",
     "NanoDet": ".detectors.nanodet",
     "NanoDetAuxHead": ".detectors.nanodet_head",
     "NanoDetHead": ".detectors.nanodet_head",
@@ -37,11 +37,8 @@ _LAZY = {
     "PSRoIExtractor": ".detectors.ps_roi",
     "RandomColor": ".data.warp",
     "RandomWarp": ".data.warp",
-    "ShuffleNetV1": ".backbones",
-    "ShuffleNetV2": ".backbones",
     "Stage4Head": ".detectors.stage4_head",
     "WarpResize": ".data.warp",
-    "Xception": ".backbones",
 }
 
 __all__ = ["Detector", "MobileNetV1", "ShuffleNetV1", "ShuffleNetV2", "Xception", "__version__"]
@@ -50,10 +47,14 @@ import_hooks.install()
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_LAZY[name], __name__), name)
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name], __name__), name)
+    if name[:1].isupper():  # a class: of the backbones, if there is one
+        backbones = import_module(".backbones", __name__)
+        if name in backbones.__all__:
+            return getattr(backbones, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY})
+    return sorted({*globals(), *__all__, *_LAZY})

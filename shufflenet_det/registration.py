@@ -7,10 +7,11 @@ from mmdet.registry import MODELS
 from torch import nn
 
 import shufflenet_det
+from shufflenet_det import backbones
 
-for _name, _module in shufflenet_det._LAZY.items():
+_parts = [name for name, module in shufflenet_det._LAZY.items() if module.startswith(".detectors.")]
+for _name in (*backbones.__all__, *_parts):
+    _class = getattr(shufflenet_det, _name)
     # Another plugin's class of that name stays; ours is ``type='shufflenet_det.NAME'`` as well.
-    if _module.startswith((".backbones", ".detectors.")) and _name not in MODELS.module_dict:
-        _class = getattr(shufflenet_det, _name)
-        if issubclass(_class, nn.Module):
-            MODELS.register_module(module=_class)
+    if issubclass(_class, nn.Module) and _name not in MODELS.module_dict:
+        MODELS.register_module(module=_class)

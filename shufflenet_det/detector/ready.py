@@ -71,7 +71,7 @@ def fetch_weights(record: Record) -> Path:
         return path
     if not record.can_be_fetched:
         raise ConnectionError(
-            f"no program can download the weights of {record.name}: get {record.file} from "
+            f"the weights of {record.name} must be downloaded by hand: get {record.file} from "
             f"{record.url} and put it at {path}, or give its path as the checkpoint"
         )
     try:

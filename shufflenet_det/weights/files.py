@@ -63,7 +63,7 @@ def open_checkpoint(name: str) -> Checkpoint:
         Its tensors; the state_dict is found where programs put it.
 
     Raises:
-        FileNotFoundError: There is no such file, or no program can fetch it.
+        FileNotFoundError: There is no such file, or it must be downloaded by hand.
         ConnectionError: It has to be downloaded and cannot be.
         ValueError: The file is empty, truncated, altered, of another kind, or names code.
     """
@@ -78,7 +78,7 @@ def open_checkpoint(name: str) -> Checkpoint:
         if path.is_file():
             return _checkpoint(name, _open(path))
         raise FileNotFoundError(
-            f"{name!r}: no program can fetch this; get {record.file} from {record.url} and give "
+            f"{name!r} must be downloaded by hand: get {record.file} from {record.url} and give "
             f"its path, or put it at {path}"
         )
     url = record.url if record is not None else name

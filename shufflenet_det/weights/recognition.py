@@ -134,9 +134,9 @@ def recognise(
         place = _one_of(list(stated), checkpoint.name)
         return _of_statement(checkpoint, place, stated[place])
     if backbone is not None:
-        place = _place_of_names(checkpoint, backbone, prefix)
-        if place is not None:
-            return _of_names(checkpoint, place, backbone)
+        named = _place_of_names(checkpoint, backbone, prefix)
+        if named is not None:
+            return _of_names(checkpoint, named, backbone)
     convs = convolutions(checkpoint.tensors)
     stems = {conv.weight.shape[0] for conv in convs if conv.weight.shape[1:] == (3, 3, 3)}
     closest = Miss()
@@ -178,14 +178,14 @@ def _plans(
     for network in NETWORKS.values():
         if "builds" in vars(network):
             for arguments in (build for stem in stems for build in network.builds(stem)):
-                plan = _plan_of_build(network, tuple(arguments.items()))
+                plan = _plan_of_build(network.__name__, tuple(arguments.items()))
                 if plan is not None:
                     yield network, arguments, plan
 
 
 @cache
-def _plan_of_build(network: type[LevelBackbone], arguments: tuple[Any, ...]) -> Plan | None:
-    return _plan(network, dict(arguments))
+def _plan_of_build(network: str, arguments: tuple[Any, ...]) -> Plan | None:
+    return _plan(NETWORKS[network], dict(arguments))
 
 
 def _plan(network: type[LevelBackbone], arguments: Mapping[str, Any]) -> Plan | None:
@@ -214,7 +214,7 @@ def _of_statement(checkpoint: Checkpoint, place: str, stated: Mapping[str, Any])
     """Weights of a file that states its network."""
     network = NETWORKS[stated["type"]]
     try:
-        arguments = {
+        arguments: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value
             for key, value in dict(stated.get("arguments") or {}).items()
         }

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from shufflenet_det import backbones
 from shufflenet_det.backbones import MobileNetV1, ShuffleNetV1, ShuffleNetV2, Xception
 
 V1_GROUPS = (1, 2, 3, 4, 8)
@@ -77,7 +78,14 @@ OTHERS = [
     ),
     pytest.param(Xception, {"stage_channels": (144, 288, 576)}, id="xception-light-head"),
 ]
-EVERY = V1 + V2 + RELATIVES + OTHERS
+FAMILIES = (ShuffleNetV1, ShuffleNetV2, MobileNetV1, Xception)
+# A network that is added stands here by itself.
+NEW = [
+    pytest.param(network, {}, id=network.__name__)
+    for network in (getattr(backbones, name) for name in backbones.__all__)
+    if network not in FAMILIES
+]
+EVERY = V1 + V2 + RELATIVES + OTHERS + NEW
 # The cheapest of each family: for what is the same at every width.
 SMALL = [
     pytest.param(ShuffleNetV1, {"groups": 3, "widen_factor": 0.25}, id="v1"),
@@ -86,7 +94,7 @@ SMALL = [
     pytest.param(MobileNetV1, {"widen_factor": 0.25}, id="mobilenet"),
     pytest.param(Xception, {"widen_factor": 0.5}, id="xception"),
 ]
-LEVELS = {ShuffleNetV1: 4, ShuffleNetV2: 5, MobileNetV1: 4, Xception: 4}
+LEVELS = {network: network.LAST_LEVEL + 1 for network in (*FAMILIES, *(p.values[0] for p in NEW))}
 LEVEL_NAMES = ("conv1", "stage2", "stage3", "stage4", "conv5")
 # The design's: stem after max-pooling, stages 2, 3, 4, and V2's conv5.
 STRIDES = (4, 8, 16, 32, 32)
