@@ -14,6 +14,9 @@ from types import TracebackType
 SHOW_TRACEBACK = "SHUFFLENET_DET_TRACEBACK"
 _OURS = __package__.partition(".")[0]
 _RAISED_ON_PURPOSE = (ValueError, TypeError, KeyError, RuntimeError, AssertionError)
+# Modules that come with the extra lite.
+_OF_THE_EXTRA = {"torch", "torchvision", "mmengine", "mmdet", "safetensors", "faster_coco_eval"}
+_OF_THE_EXTRA |= {"globox", "filelock", "orjson"}
 # What torch puts before the message of an error in a data-loading process.
 _IN_WORKER = re.compile(r"Caught \w+ in .*?process \d+\.\s+Original Traceback", re.DOTALL)
 _WORKER_DIED = re.compile(
@@ -47,7 +50,10 @@ def sentence(error: BaseException) -> str | None:
         place = re.findall(r'File "([^"]+)", line \d+, in .*\n +(raise\b)?', str(error))[-1]
         return _phrase(error, raised=bool(place[1]), file=place[0])
     if isinstance(error, ImportError):
-        return None if (error.name or "").startswith(_OURS) else _text(error)
+        name = (error.name or "").partition(".")[0]
+        if isinstance(error, ModuleNotFoundError) and name in _OF_THE_EXTRA:
+            return f"this needs {name}, which is not installed: pip install 'shufflenet_det[lite]'"
+        return None if name == _OURS else _text(error)
     frames = list(_frames(error.__traceback__))
     code, instruction = frames[-1].tb_frame.f_code, frames[-1].tb_lasti
     raised = code.co_code[instruction] == dis.opmap["RAISE_VARARGS"]

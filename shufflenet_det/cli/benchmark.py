@@ -82,10 +82,10 @@ def run(args: argparse.Namespace) -> None:
     width = max(map(len, metrics))
     print(f"{'':{width}}  ratio        ms  quartiles")
     for name, row in metrics.items():
-        peak = f"  {row['peak_mb']:.0f} MB" if "peak_mb" in row else ""
+        memory = f"  {row['peak_mb']:.0f} MB" if "peak_mb" in row else ""
         print(
             f"{name:{width}}  {row['ratio']:5.2f}  {row['ms']:8.2f}  "
-            f"{row['low']:.2f} to {row['high']:.2f}{peak}"
+            f"{row['low']:.2f} to {row['high']:.2f}{memory}"
         )
     for line in dict.fromkeys(missing):
         print(f"missing: {line}")
@@ -108,7 +108,7 @@ def _write(args: argparse.Namespace, metrics: dict[str, Any], provenance: dict[s
         data = {"name": "synthetic", "test_images": args.images}
     elif args.what == "growth":
         data = {"name": "a photograph"}
-    columns = {"": "name", "ratio": "metrics.ratio:.2f", "ms": "metrics.ms:.1f"}
+    columns = {"network": "name", "ratio": "metrics.ratio:.2f", "ms": "metrics.ms:.1f"}
     columns |= {"lower quartile": "metrics.low:.1f", "upper quartile": "metrics.high:.1f"}
     if args.what in ("growth", "data"):
         columns["peak, MB"] = "metrics.peak_mb:.0f"

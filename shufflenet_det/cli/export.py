@@ -1,4 +1,4 @@
-"""Write a detector as one file for a device: ONNX, OpenVINO, ncnn or torch.export."""
+"""Write a detector as one file for a device: ONNX, OpenVINO, ncnn, TFLite or torch.export."""
 
 import argparse
 from typing import Any
@@ -10,7 +10,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("model", help="a config, or a checkpoint that carries its config")
     parser.add_argument("checkpoint", nargs="?", help="the weights, where MODEL is a config")
-    parser.add_argument("out", help="NAME.onnx, .xml (OpenVINO), .ncnn.param or .pt2")
+    parser.add_argument("out", help="NAME.onnx, .xml (OpenVINO), .ncnn.param, .tflite or .pt2")
     parser.add_argument(
         "--nms",
         choices=("inside", "none"),

@@ -6,10 +6,13 @@ one go on spinning for a while and slow down the next; the blocks of all runtime
 
 import contextlib
 import copy
+import ctypes
+import gc
 import importlib
 import io
 import json
 import logging
+import os
 import statistics
 import tempfile
 import time
@@ -187,6 +190,8 @@ def exported(
             onnxruntime = importlib.import_module("onnxruntime")
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads = threads
+            if os.environ.get("OMP_WAIT_POLICY", "").lower() == "passive":  # as PyTorch's threads
+                options.add_session_config_entry("session.intra_op.allow_spinning", "0")
             session = onnxruntime.InferenceSession(path, options)
             feed = {session.get_inputs()[0].name: array}
             run = lambda: session.run(None, feed)  # noqa: E731
@@ -217,7 +222,7 @@ def detectors(size: tuple[int, int], threads: int, missing: Missing) -> list[Can
             label = f"{name}, optimize()"
             found.append(Candidate(label, run, base=found[0].name if found else label))
             found.append(Candidate(name, raw, base=found[0].name))
-            network = _Raw(model).eval()
+            network: nn.Module = _Raw(model).eval()
             found.extend(exported(f"{name}, no boxes", network, x, threads, found[0].name, missing))
     with missing.unless("torchvision SSDLite-MobileNetV3"):
         kwargs = {"weights": None, "weights_backbone": None, "score_thresh": 0.02}  # mmdet's
@@ -302,10 +307,12 @@ def steps(size: tuple[int, int], batch: int, missing: Missing) -> list[Candidate
     data = batch_of(x, 7)
     for name, config in DETECTORS.items():
         with missing.unless(name):
-            model = built(config, train=True)
             run = lambda m: m.parse_losses(m.loss(data["inputs"], data["data_samples"]))[0]  # noqa: E731
             base = next(iter(DETECTORS))
-            found.append(Candidate(name, step(model, run=run), base=base))
+            found.append(Candidate(name, step(built(config, train=True), run=run), base=base))
+            last = built(config, train=True).to(memory_format=torch.channels_last)
+            label = f"{name}, channels-last, bfloat16"
+            found.append(Candidate(label, step(last, half=True, run=run), base=base))
     return found
 
 
@@ -447,7 +454,7 @@ def growth(missing: Missing) -> list[Candidate]:
     """V2 by side, batch and width, ours and torchvision's as it comes."""
     from torchvision import models
 
-    found = []
+    found: list[Candidate] = []
     cases = [(side, 1, 1.0) for side in (320, 160, 640, 1280)]
     cases += [(320, batch, 1.0) for batch in (8, 32)] + [(320, 1, w) for w in (0.5, 1.5, 2.0)]
     for side, batch, width in cases:
@@ -466,11 +473,13 @@ def growth(missing: Missing) -> list[Candidate]:
 def peak_megabytes(run: Callable[[], Any]) -> float | None:
     """Memory that a call takes at most beyond what is held before it; None where not known."""
     try:
+        gc.collect()
+        ctypes.CDLL(None).malloc_trim(0)  # what earlier calls have left with the allocator
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
         before = _status("VmRSS")
         run()
         return (_status("VmHWM") - before) / 1024
-    except OSError:
+    except (AttributeError, OSError, TypeError):  # no Linux, or another C library
         return None
 
 

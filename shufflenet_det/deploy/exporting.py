@@ -17,7 +17,7 @@ from .optimization import fold_norms
 from .quantization import calibration_images, quantize
 from .spec import Spec, describe
 
-FORMATS = ".onnx, .xml (OpenVINO), .ncnn.param or .pt2"
+FORMATS = ".onnx, .xml (OpenVINO), .ncnn.param, .tflite or .pt2"
 
 
 def export(
@@ -36,7 +36,8 @@ def export(
         model: A config's file, or a detector that is built already.
         checkpoint: Path or URL of the weights; None if ``model`` is a checkpoint that carries its
             config, or a built detector.
-        out: The file; its suffix is the format: ``.onnx``, ``.xml``, ``.ncnn.param`` or ``.pt2``.
+        out: The file; its suffix is the format: ``.onnx``, ``.xml``, ``.ncnn.param``, ``.tflite``
+            or ``.pt2``.
         nms: Whether ``.onnx`` and ``.xml`` remove overlapping boxes themselves.
         half: Weights of float16.
         int8: Folder of images on which 8-bit ranges are set, for ``.onnx`` and ``.xml``; None: no
@@ -90,18 +91,20 @@ def _writer(out: Path, *, int8: bool) -> Writer:
         ".onnx": (_write_onnx, ("onnx", "onnx_ir", *quantizer)),
         ".xml": (_write_openvino, ("onnx", "onnx_ir", "openvino", *quantizer)),
         ".param": (_write_ncnn, ("pnnx",)),
+        ".tflite": (_write_tflite, ("litert_torch",)),
         ".pt2": (_write_program, ()),
     }
     if out.suffix not in known:
         raise ValueError(f"{out.name}: an exported model ends in {FORMATS}")
     write, needed = known[out.suffix]
+    extra = "tflite" if out.suffix == ".tflite" else "export"
     for package in needed:
         try:
             import_module(package)
         except ImportError as error:
             raise ImportError(
                 f"{out.suffix} needs {package.replace('_', '-')}, which is not installed: "
-                "pip install 'shufflenet_det[export]'"
+                f"pip install 'shufflenet_det[{extra}]'"
             ) from error
     return write
 
@@ -154,7 +157,8 @@ def _raw_network(
             f"{spec['detector']} on images that keep their ratio: export it as .onnx or .xml"
         )
     network = DenseNetwork(model, model.bbox_head, raw=not decoded)
-    x = torch.zeros(1, 3, made["height"], made["width"])
+    divisor = made["pad_divisor"]
+    x = torch.zeros(1, 3, *(-(-made[side] // divisor) * divisor for side in ("height", "width")))
     with torch.no_grad():
         sizes = [maps.shape[-2:] for maps in network.head_maps(x)]
     levels = [
@@ -185,8 +189,18 @@ def _write_ncnn(model: nn.Module, spec: Spec, path: Path, options: dict[str, Any
             if not written.is_file():
                 raise RuntimeError(f"pnnx did not write {stem}.ncnn.{suffix}: see its output above")
             path.with_suffix(f".{suffix}").write_bytes(written.read_bytes())
-    text = json.dumps({**spec, "nms": "none", "levels": levels}, indent=1)
-    path.with_suffix(".json").write_text(text, encoding="utf-8")
+    _describe_beside(path, {**spec, "levels": levels})
+
+
+def _write_tflite(model: nn.Module, spec: Spec, path: Path, options: dict[str, Any]) -> None:
+    network, x, _ = _raw_network(model, spec, path, decoded=True)
+    if options["half"]:
+        raise ValueError(f"{path.name}: .tflite has no --half")
+    with _quiet():
+        import litert_torch
+
+        litert_torch.convert(network, (x,)).export(str(path))
+    _describe_beside(path, spec)
 
 
 def _write_program(model: nn.Module, spec: Spec, path: Path, options: dict[str, Any]) -> None:
@@ -196,6 +210,12 @@ def _write_program(model: nn.Module, spec: Spec, path: Path, options: dict[str, 
     program = torch.export.export(network, (x,))
     text = json.dumps({**spec, "nms": "none"})
     torch.export.save(program, str(path), extra_files={"shufflenet_det.json": text})
+
+
+def _describe_beside(path: Path, spec: Spec) -> None:
+    """Write the description of a format that has no place for it, as JSON beside the file."""
+    text = json.dumps({**spec, "nms": "none"}, indent=1)
+    path.with_suffix(".json").write_text(text, encoding="utf-8")
 
 
 class _quiet:

@@ -342,9 +342,11 @@ def suppress(
         sides = ops.Sub(ops.columns(boxes, 2, 4), ops.columns(boxes, 0, 2))
         smallest = ops.ReduceMin(sides, ops.ints(-1), keepdims=0)
         ranked = ops.Where(ops.Greater(smallest, np.float32(min_box_size)), scores, np.float32(-1))
-    step = ops.Add(
-        ops.ReduceMax(ops.Concat(boxes, np.zeros((1, 4), np.float32), axis=0)), np.float32(1)
-    )
+    # As far apart as mmcv has them: that decides where an overlap is as large as the threshold.
+    ruled_out = ops.LessOrEqual(ranked, np.float32(score_threshold))
+    counted = ops.Where(ops.Unsqueeze(ruled_out, ops.ints(1)), np.float32(0), boxes)
+    counted = ops.Concat(counted, np.zeros((1, 4), np.float32), axis=0)
+    step = ops.Add(ops.ReduceMax(counted), np.float32(1))
     offsets = ops.Mul(ops.Cast(labels, to=ir.DataType.FLOAT), ops.Reshape(step, ops.ints(1)))
     apart = ops.Add(boxes, ops.Unsqueeze(offsets, ops.ints(1)))
     chosen = ops.NonMaxSuppression(

@@ -79,8 +79,8 @@ def build(model: nn.Module, spec: Spec, *, nms: bool = True, half: bool = False)
     proto = ir.to_proto(exported)
     for node in proto.graph.node:
         del node.metadata_props[:]  # the exporter's stack traces, with the paths of this machine
-    for value in proto.graph.value_info:
-        del value.metadata_props[:]
+    # Where sizes are free, tracing gives maps of unlike sizes the same names of sides.
+    del proto.graph.value_info[:]
     onnx.checker.check_model(proto, full_check=True)
     return proto
 

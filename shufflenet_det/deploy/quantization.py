@@ -106,8 +106,8 @@ def inner_nodes(network: Sequence[Any]) -> list[str]:
     """Names of what is quantized of a network, whose nodes are sorted.
 
     That is all between the first layer, with its activation, and the last ones, behind which there
-    is no layer. What the first makes of raw pixels has too wide a range: NanoDet-Plus loses 0.4
-    points of mAP with it in float, 2.2 with it in 8 bits.
+    is no layer. What the first makes of raw pixels has too wide a range: calibrated on 100 images,
+    NanoDet-Plus loses 0.6 points of mAP on OpenVINO with it in float, and 2.2 with it in 8 bits.
     """
     readers = defaultdict(list)
     for node in network:

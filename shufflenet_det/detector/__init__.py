@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["Detections", "Detector", "Video", "as_video", "image_files", "read_image"]
 
 CHECKPOINT_SUFFIXES = (".pth", ".pt", ".ckpt", ".safetensors", ".pkl")
-EXPORTED_SUFFIXES = (".onnx", ".xml", ".param")
+EXPORTED_SUFFIXES = (".onnx", ".xml", ".param", ".tflite", ".pt2")
 
 
 class Model(Protocol):

@@ -34,7 +34,7 @@ def install() -> None:
     sys.meta_path.insert(0, _Front())
     sys.meta_path.append(_Ext())
     for name in _WORKAROUNDS:
-        if name in sys.modules:
+        if sys.modules.get(name):
             _apply(sys.modules[name])
 
 

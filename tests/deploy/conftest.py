@@ -35,6 +35,14 @@ def small_config(kind):
     cfg.model.backbone.stage_repeats = (1, 1, 1)
     head = cfg.model.get("bbox_head") or cfg.model.roi_head.bbox_head
     head.num_classes = len(CLASSES)
+    if cfg.model.get("neck", {}).get("type") == "FPN":
+        cfg.model.neck.out_channels = 32
+        for dense in (cfg.model.get("rpn_head"), cfg.model.get("bbox_head")):
+            if dense:
+                dense.update(in_channels=32, feat_channels=32)
+    if kind == "faster_rcnn":
+        cfg.model.roi_head.bbox_roi_extractor.out_channels = 32
+        head.update(in_channels=32, fc_out_channels=128)
     if "rpn" in cfg.model.test_cfg:
         cfg.model.test_cfg.rpn.max_per_img = 50
         cfg.model.test_cfg.rcnn.score_thr = 0.05

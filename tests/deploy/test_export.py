@@ -22,7 +22,7 @@ from shufflenet_det.detector.sources import read_image
 def test_the_boxes_are_those_of_pytorch(exported, kind):
     model, file = exported(kind)
     for runtime in ("onnxruntime", "openvino"):
-        found = compare(model, Detector(file, runtime=runtime), photographs())
+        found = compare(model, Detector(file, runtime=runtime), photographs()[:2])
         assert found.boxes > 50
         assert found.unmatched <= 0.01 * found.boxes, runtime
         assert found.pixels < 0.5, runtime

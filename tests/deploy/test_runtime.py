@@ -5,16 +5,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from shufflenet_det.deploy import Detector
-from shufflenet_det.deploy.verification import photographs
+from shufflenet_det.deploy import Detector, export
+from shufflenet_det.deploy.runtime import suppress
+from shufflenet_det.deploy.runtime.engines import preprocess
+from shufflenet_det.deploy.verification import compare, photographs
+from shufflenet_det.detector.sources import read_image
 
-USE = """
+# A fresh interpreter in which the modules are as if they were not installed.
+WITHOUT = """
 import sys
-from shufflenet_det.deploy import Detector
-found = Detector(sys.argv[1])(sys.argv[2])
-loaded = {name.partition(".")[0] for name in sys.modules}
-print(len(found), sorted(loaded & {"torch", "torchvision", "mmengine", "mmdet", "mmcv"}))
+sys.modules.update(dict.fromkeys(sys.argv[1].split(",")))
+from shufflenet_det.cli import main
+sys.exit(main(sys.argv[2:]))
 """
+HOST = "mmengine,mmdet,mmcv,faster_coco_eval,globox,safetensors,orjson"
 
 
 @pytest.fixture(scope="module")
@@ -22,12 +26,118 @@ def file(exported):
     return exported("ssdlite")[1]
 
 
-def test_nothing_of_torch_is_imported(file, python, tmp_path):
-    cv2.imwrite(str(tmp_path / "photo.png"), photographs()[0])
-    done = python("-c", USE, file, tmp_path / "photo.png")
-    number, loaded = done.stdout.split(maxsplit=1)
-    assert int(number) > 10
-    assert loaded.strip() == "[]"
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("ssdlite", "model.onnx"),
+        ("ssdlite", "model.xml"),
+        ("nanodet_plus", "model.ncnn.param"),
+        ("nanodet_plus", "model.pt2"),
+    ],
+)
+def test_predict_needs_the_runtime_alone(exported, kind, name, python, tmp_path):
+    model, file = exported(kind, name)
+    (tmp_path / "images").mkdir()
+    for i, image in enumerate(photographs()):
+        cv2.imwrite(str(tmp_path / f"images/{i}.png"), image)
+    hidden = HOST if name.endswith(".pt2") else f"torch,torchvision,{HOST}"
+    arguments = ("-c", WITHOUT, hidden, "predict", file, tmp_path / "images")
+    out = tmp_path / "out"
+    done = python(*arguments, "--out", out, "--json", out / "boxes.json", "--score-thr", "0.2")
+    assert "3 images" in done.stdout
+    assert len(list(out.glob("*.png"))) == 3
+    found = json.loads((out / "boxes.json").read_text())
+    expected = [model(image) for image in photographs()]
+    scores = np.concatenate([of_image.confidence for of_image in expected])
+    scores = np.sort(scores[scores >= 0.2])
+    assert len(scores) > 50
+    np.testing.assert_allclose(np.sort([box["score"] for box in found]), scores, atol=1e-3)
+
+
+def test_predict_reads_videos_without_torch(file, python, tmp_path):
+    frame = photographs()[1][:240, :320]
+    writer = cv2.VideoWriter(
+        str(tmp_path / "a.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 5, (320, 240)
+    )
+    for _ in range(2):
+        writer.write(frame)
+    writer.release()
+    hidden = f"torch,torchvision,{HOST}"
+    done = python(
+        "-c", WITHOUT, hidden, "predict", file, tmp_path / "a.avi", "--out", tmp_path / "out"
+    )
+    assert "2 frames" in done.stdout
+    assert (tmp_path / "out/a.mp4").is_file()
+
+
+def test_what_needs_torch_says_how_to_get_it(python):
+    arguments = ("-c", WITHOUT, f"torch,torchvision,{HOST}", "export", "a", "b", "c.onnx")
+    done = python(*arguments, check=False)
+    assert done.returncode == 2
+    assert done.stderr.strip().endswith("pip install 'shufflenet_det[lite]'")
+
+
+PROGRAM = """
+import sys
+import numpy as np
+import torch
+program = torch.export.load(sys.argv[1]).module()
+scores, boxes = program(torch.from_numpy(np.load(sys.argv[2])))
+np.savez(sys.argv[3], scores=scores.detach().numpy(), boxes=boxes.detach().numpy())
+print(*{name.partition(".")[0] for name in sys.modules} & {"mmengine", "mmdet", "mmcv"})
+"""
+
+
+def test_a_program_of_torch_needs_torch_alone(exported, python, tmp_path):
+    model, file = exported("nanodet_plus", "model.pt2")
+    image = cv2.resize(photographs()[0], (320, 320))  # whose boxes need not be scaled
+    spec = Detector(file).spec
+    np.save(tmp_path / "x.npy", preprocess(image[..., ::-1], spec["input"])[0][None])
+    done = python("-I", "-c", PROGRAM, file, tmp_path / "x.npy", tmp_path / "outs.npz")
+    assert not done.stdout.strip()
+    outs = np.load(tmp_path / "outs.npz")
+    boxes, scores, labels = suppress(np.clip(outs["boxes"], 0, 320), outs["scores"], spec)
+    expected = model(image)
+    assert len(boxes) == len(expected) > 10
+    np.testing.assert_allclose(scores, expected.confidence, atol=1e-4)
+    np.testing.assert_allclose(boxes, expected.xyxy, atol=1e-2)
+    np.testing.assert_array_equal(labels, expected.class_id)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("nanodet_m", "model.ncnn.param"),
+        ("nanodet_plus", "model.ncnn.param"),
+        ("ssd300", "model.ncnn.param"),
+        ("ssdlite", "model.tflite"),
+    ],
+)
+def test_formats_of_one_image_size_find_the_boxes_of_pytorch(exported, kind, name):
+    if name == "model.tflite":
+        pytest.importorskip("litert_torch", reason="the extra tflite is not installed")
+    model, file = exported(kind, name)
+    found = compare(model, Detector(file), photographs())
+    assert found.boxes > 50
+    assert found.unmatched <= 0.01 * found.boxes
+    assert found.pixels < 0.5
+    assert found.score < 1e-3
+
+
+@pytest.mark.parametrize("name", ["nanodet_m_416", "nanodet_plus_m_416"])
+def test_published_weights_find_the_same_in_ncnn(root, tmp_path, name):
+    stem = name.replace("_m_", "-m_").replace("_plus", "-plus")
+    weights = root.parent / f"shared/weights/{stem}_bn.safetensors"
+    data = root.parent / "shared/data/coco_mini/val2017"
+    if not weights.is_file() or not data.is_dir():
+        pytest.skip("the published weights or the photographs are not here")
+    model = export(root / f"configs/nanodet/{name}.py", weights, tmp_path / "model.param")
+    images = [read_image(path) for path in sorted(data.glob("*.jpg"))[:8]]
+    found = compare(model, Detector(tmp_path / "model.param"), images)
+    assert found.boxes > 100
+    assert found.unmatched == 0
+    assert found.pixels < 0.5
+    assert found.score < 1e-3
 
 
 def test_images_of_every_kind_are_the_same_image(file, tmp_path):

@@ -1,4 +1,4 @@
-"""Exported detectors on a runtime of choice; nothing here imports torch, mmengine or mmdet."""
+"""Exported detectors on a runtime of choice; nothing here imports torch but for ``.pt2``."""
 
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,9 @@ class Detector:
     """An exported model: an image in, boxes out, as the PyTorch detector gives them.
 
     Args:
-        model: What ``shufflenet-det export`` wrote: ``.onnx``, ``.xml`` or ``.ncnn.param``.
-        runtime: 'onnxruntime', 'openvino' or 'ncnn'; None is the file's own.
+        model: What ``shufflenet-det export`` wrote: ``.onnx``, ``.xml``, ``.ncnn.param``,
+            ``.tflite`` or ``.pt2``.
+        runtime: 'onnxruntime', 'openvino', 'ncnn', 'litert' or 'torch'; None is the file's own.
         threads: How many to run on; None is the runtime's choice.
 
     Attributes:

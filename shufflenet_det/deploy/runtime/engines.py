@@ -1,4 +1,4 @@
-"""The runtimes that exported models run on: onnxruntime, OpenVINO, ncnn.
+"""The runtimes that exported models run on: onnxruntime, OpenVINO, ncnn, LiteRT, torch.
 
 Each takes an RGB image and gives what the file's outputs are. Their packages are imported when a
 file is opened.
@@ -24,7 +24,7 @@ def open_engine(path: Path, runtime: str | None, threads: int | None) -> tuple[E
     """Open a file with a runtime.
 
     Args:
-        path: ``.onnx``, ``.xml`` (OpenVINO) or ``.ncnn.param``.
+        path: ``.onnx``, ``.xml`` (OpenVINO), ``.ncnn.param``, ``.tflite`` or ``.pt2``.
         runtime: A name of ``RUNTIMES``; None is the file's own.
         threads: How many to run on; None is the runtime's choice.
 
@@ -47,18 +47,18 @@ def open_engine(path: Path, runtime: str | None, threads: int | None) -> tuple[E
     if name not in legal:
         raise ValueError(f"runtime={runtime!r}: {path.name} runs on {' or '.join(legal)}")
     open_file, package, _ = RUNTIMES[name]
+    wheel = package.partition(".")[0].replace("_", "-")
     try:
         module = import_module(package)
     except ImportError as error:
         raise ImportError(
-            f"{path.name} needs {package}, which is not installed: pip install {package}"
+            f"{path.name} needs {wheel}, which is not installed: pip install {wheel}"
         ) from error
     try:
         engine, text = open_file(module, path, threads)
-    except RuntimeError as error:
-        raise ValueError(f"{package} cannot read {str(path)!r}: {error}") from error
     except Exception as error:
-        if type(error).__module__.startswith(package):  # onnxruntime's are no RuntimeError
+        own = type(error).__module__.startswith(package)  # onnxruntime's are no RuntimeError
+        if own or isinstance(error, RuntimeError | ValueError):
             raise ValueError(f"{package} cannot read {str(path)!r}: {error}") from error
         raise
     if not text:
@@ -99,30 +99,75 @@ def _openvino(module: Any, path: Path, threads: int | None) -> tuple[Engine, str
 
 
 def _ncnn(module: Any, path: Path, threads: int | None) -> tuple[Engine, str | None]:
-    sidecar, weights = path.with_suffix(".json"), path.with_suffix(".bin")
-    for needed in (sidecar, weights):
-        if not needed.is_file():
-            raise FileNotFoundError(f"{needed.name!r} is missing beside {str(path)!r}")
-    text = sidecar.read_text(encoding="utf-8")
-    spec = json.loads(text)
+    text = _beside(path, ".json").read_text(encoding="utf-8")
+    weights = _beside(path, ".bin")
     net = module.Net()
     if threads:
         net.opt.num_threads = threads
     if net.load_param(str(path)) or net.load_model(str(weights)):
-        raise ValueError(f"ncnn cannot read {str(path)!r}")
+        raise RuntimeError("no graph of ncnn, or the weights of another")
 
-    def run(image: np.ndarray) -> list[np.ndarray]:
-        x, factors, offset = preprocess(image, spec["input"])
+    def run(x: np.ndarray) -> list[np.ndarray]:
         extractor = net.create_extractor()
         # The array has to outlive the Mat, which does not own it: hence the copy.
         extractor.input("in0", module.Mat(x).clone())
-        outs = [np.array(extractor.extract(f"out{i}")[1]) for i in range(2)]
-        boxes = _decode(outs[1], spec["levels"])
-        boxes = np.clip(boxes, 0, [spec["input"]["width"], spec["input"]["height"]] * 2)
-        boxes = (boxes - np.tile(offset, 2)) / np.tile(factors, 2)
-        return [np.clip(boxes, 0, image.shape[1::-1] * 2).astype(np.float32), outs[0]]
+        return [np.array(extractor.extract(f"out{i}")[1]) for i in range(2)]
 
-    return run, text
+    return _with_images(run, text), text
+
+
+def _litert(module: Any, path: Path, threads: int | None) -> tuple[Engine, str | None]:
+    text = _beside(path, ".json").read_text(encoding="utf-8")
+    interpreter = module.Interpreter(model_path=str(path), num_threads=threads)
+    runner = interpreter.get_signature_runner()
+
+    def run(x: np.ndarray) -> list[np.ndarray]:
+        outs = runner(args_0=x[None])
+        return [outs["output_0"], outs["output_1"]]
+
+    return _with_images(run, text), text
+
+
+def _torch(module: Any, path: Path, threads: int | None) -> tuple[Engine, str | None]:
+    if threads:
+        module.set_num_threads(threads)
+    files = {"shufflenet_det.json": ""}
+    program = module.export.load(str(path), extra_files=files).module()
+    text = files["shufflenet_det.json"]
+
+    def run(x: np.ndarray) -> list[np.ndarray]:
+        with module.inference_mode():
+            return [out.numpy() for out in program(module.from_numpy(x[None]))]
+
+    return _with_images(run, text) if text else run, text
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    """The file of this suffix that belongs to a model, FileNotFoundError if it is not there."""
+    file = path.with_suffix(suffix)
+    if not file.is_file():
+        raise FileNotFoundError(f"{file.name!r} is missing beside {str(path)!r}")
+    return file
+
+
+def _with_images(network: Engine, text: str) -> Engine:
+    """A network of a prepared image, (3, height, width), as an engine of any image.
+
+    Its outputs are scores, (n, classes), and boxes, (n, 4), in pixels of its input; or regressions,
+    where the description has the ``levels`` that decode them.
+    """
+    spec = json.loads(text)
+    size = np.array([spec["input"]["width"], spec["input"]["height"]] * 2)
+
+    def run(image: np.ndarray) -> list[np.ndarray]:
+        x, factors, offset = preprocess(image, spec["input"])
+        scores, boxes = network(x)
+        if "levels" in spec:
+            boxes = _decode(boxes, spec["levels"])
+        boxes = (np.clip(boxes, 0, size) - np.tile(offset, 2)) / np.tile(factors, 2)
+        return [np.clip(boxes, 0, image.shape[1::-1] * 2).astype(np.float32), scores]
+
+    return run
 
 
 def preprocess(image: np.ndarray, spec: Spec) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -149,6 +194,8 @@ def preprocess(image: np.ndarray, spec: Spec) -> tuple[np.ndarray, np.ndarray, n
     if spec["channels"] == "BGR":
         x = x[..., ::-1]
     x = (x - np.array(spec["mean"], np.float32)) / np.array(spec["std"], np.float32)
+    right, below = -full % spec["pad_divisor"]
+    x = np.pad(x, ((0, below), (0, right), (0, 0)), constant_values=spec["pad_value"])
     return np.ascontiguousarray(x.transpose(2, 0, 1), np.float32), factors, offset
 
 
@@ -168,4 +215,6 @@ RUNTIMES: dict[str, tuple[Callable[..., tuple[Engine, str | None]], str, tuple[s
     "onnxruntime": (_onnxruntime, "onnxruntime", (".onnx",)),
     "openvino": (_openvino, "openvino", (".xml", ".onnx")),
     "ncnn": (_ncnn, "ncnn", (".param",)),
+    "litert": (_litert, "ai_edge_litert.interpreter", (".tflite",)),
+    "torch": (_torch, "torch", (".pt2",)),
 }
