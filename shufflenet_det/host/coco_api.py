@@ -166,7 +166,9 @@ def _evaluation(boxes: bool) -> Callable[..., Any]:
     library: Any = COCOeval
     if boxes:
         with contextlib.suppress(ImportError):
-            from faster_coco_eval import COCOeval_faster as library
+            from faster_coco_eval import COCOeval_faster
+
+            library = COCOeval_faster
 
     class OrderedEvaluation(library):
         def __init__(self, truth: Any, found: Any, iou_type: str) -> None:
