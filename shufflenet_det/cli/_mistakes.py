@@ -16,7 +16,7 @@ _OURS = __package__.partition(".")[0]
 _RAISED_ON_PURPOSE = (ValueError, TypeError, KeyError, RuntimeError, AssertionError)
 # Modules that come with the extra lite.
 _OF_THE_EXTRA = {"torch", "torchvision", "mmengine", "mmdet", "safetensors", "faster_coco_eval"}
-_OF_THE_EXTRA |= {"globox", "filelock", "orjson"}
+_OF_THE_EXTRA |= {"globox", "filelock"}
 # What torch puts before the message of an error in a data-loading process.
 _IN_WORKER = re.compile(r"Caught \w+ in .*?process \d+\.\s+Original Traceback", re.DOTALL)
 _WORKER_DIED = re.compile(

@@ -1,22 +1,35 @@
 """Annotation files in COCO's format: read with a sentence for each mistake, repaired where the
 meaning is plain."""
 
+import itertools
 import json
 import math
+import os
+import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
+from ..host.coco_api import no_collection
+
 Json = dict[str, Any]
 _ORIENTATION = 0x0112  # the EXIF tag
 _LISTS = ("images", "annotations", "categories")
+# Numbers in brackets, to the last bracket before the next key; a quoted text has a backslash here.
+_POLYGONS = re.compile(rb'(?<!\\)"segmentation"\s*:\s*\[[][\d.,eE\s+-]*,(?=\s*")')
+_BOXES = frozenset(itertools.product((float, int), repeat=4))  # types of the numbers
+_kept: dict[str, tuple[tuple, tuple[Json, list[str]]]] = {}
 
 
 def read_and_repair(
-    path: str | Path, image_root: str | Path | None = None
+    path: str | Path,
+    image_root: str | Path | None = None,
+    *,
+    masks: bool = True,
+    keep: bool = False,
 ) -> tuple[Json, list[str]]:
     """Read an annotation file in COCO's format.
 
@@ -28,6 +41,8 @@ def read_and_repair(
     Args:
         path: The JSON file.
         image_root: The folder that file names start from.
+        masks: Read the polygons of ``segmentation`` too; they are most of COCO's own files.
+        keep: Let the next call for this file, if it is unchanged, return what this one has read.
 
     Returns:
         The content, with ``images``, ``annotations`` and ``categories``, and one sentence for
@@ -37,7 +52,22 @@ def read_and_repair(
         FileNotFoundError: The file does not exist.
         ValueError: It is not JSON, or not in COCO's format; names the file and the entry.
     """
-    content = read_json(path)
+    place, state = os.path.abspath(path), os.stat(path)
+    version = (masks, state.st_mtime_ns, state.st_size)
+    kept_version, found = _kept.pop(place, (None, None))
+    if found is not None and kept_version == version:
+        return found
+    with no_collection():
+        content, repairs = _read_and_repair(path, image_root, masks)
+    if keep:
+        _kept[place] = version, (content, repairs)
+    return content, repairs
+
+
+def _read_and_repair(
+    path: str | Path, image_root: str | Path | None, masks: bool
+) -> tuple[Json, list[str]]:
+    content = read_json(path, masks=masks)
     if not isinstance(content, dict) or not isinstance(content.get("images"), list):
         found = sorted(content)[:5] if isinstance(content, dict) else type(content).__name__
         raise ValueError(
@@ -78,17 +108,36 @@ def image_size(path: str | Path) -> tuple[int, int]:
     return (height, width) if rotated else (width, height)
 
 
-def read_json(path: str | Path) -> Any:
-    """Read JSON in UTF-8 or UTF-16, or raise a ValueError that names the file."""
-    raw = Path(path).read_bytes()
+def read_json(path: str | Path, *, masks: bool = True) -> Any:
+    """Read JSON in UTF-8 or UTF-16, or raise a ValueError that names the file.
+
+    Args:
+        path: The file.
+        masks: Read the polygons of ``segmentation`` too.
+    """
+    raw = Path(path).read_bytes() if masks else _without_polygons(path)
+    encoding = "utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     try:
-        return json.loads(
-            raw.decode("utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
-        )
+        text = raw.decode(encoding)
+        del raw  # COCO's own are large
+        return json.loads(text)
     except ValueError as error:  # of the encoding, of JSON, or of a number with too many digits
         raise ValueError(f"{path}: not a JSON file: {error}") from None
     except RecursionError:
         raise ValueError(f"{path}: nested too deeply for an annotation file") from None
+
+
+def _without_polygons(path: str | Path) -> bytes:
+    parts, text = [], b""
+    with open(path, "rb") as file:
+        while chunk := file.read(1 << 24):
+            text += chunk
+            # To before the last key, of whose numbers the rest may be missing yet.
+            found = text.rfind(b'"segmentation"')
+            end = max(found - 1 if found > 0 else len(text) - 20, 0)
+            parts.append(_POLYGONS.sub(b"", text[:end]))
+            text = text[end:]
+    return b"".join([*parts, _POLYGONS.sub(b"", text)])
 
 
 def _repair(
@@ -123,8 +172,11 @@ def _repair(
     }
     numbers = (entry.get("id") for entry in content["annotations"])
     largest = max((number for number in numbers if isinstance(number, int)), default=0)
-    seen = set[Any]()
+    seen: set[Any] = {0}  # COCO's evaluation takes this id for no annotation
     for number, annotation in enumerate(content["annotations"]):
+        if _is_plain(annotation, known, seen):
+            seen.add(annotation["id"])
+            continue
         where = f"annotations[{number}]"
         _require(path, where, annotation, ("image_id", "category_id", "bbox"))
         for key, ids in known.items():
@@ -134,7 +186,7 @@ def _repair(
         if not isinstance(identifier, int | str) or identifier in seen:
             largest += 1
             annotation["id"] = identifier = largest
-            repairs["annotations without an id of their own were numbered"] += 1
+            repairs["annotations without an id of their own, or with 0, were numbered"] += 1
         seen.add(identifier)
         annotation["bbox"] = _box(path, where, annotation["bbox"], repairs)
         if not isinstance(annotation.get("area"), int | float):
@@ -143,6 +195,23 @@ def _repair(
         if "iscrowd" not in annotation:
             annotation["iscrowd"] = 0
             repairs["annotations without iscrowd got 0"] += 1
+
+
+def _is_plain(annotation: Json, known: Mapping[str, set[Any]], seen: set[Any]) -> bool:
+    """Whether an annotation is as COCO's own files have it, which nearly all are."""
+    box, identifier = annotation.get("bbox"), annotation.get("id")
+    return (
+        type(identifier) is int
+        and identifier not in seen
+        and type(box) is list
+        and tuple(map(type, box)) in _BOXES
+        and type(annotation.get("area")) in (int, float)
+        and "iscrowd" in annotation
+        and type(annotation.get("image_id")) is int
+        and type(annotation.get("category_id")) is int
+        and annotation["image_id"] in known["image_id"]
+        and annotation["category_id"] in known["category_id"]
+    )
 
 
 def _same_id(identifier: Any, known: set[Any], repairs: Counter[str]) -> Any:

@@ -18,6 +18,7 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
+from ..config_files import dicts_in
 from .annotations import Json, image_size, read_and_repair
 
 Severity = Literal["error", "warning"]
@@ -310,13 +311,20 @@ def check_run_data(
     contents: dict[str, tuple[Json, str | Path]] = {}
     problems, warnings = [], []
     for part in parts:
-        for dataset in _datasets((cfg.get(f"{part}_dataloader") or {}).get("dataset") or {}):
+        for dataset in dicts_in(cfg.get(f"{part}_dataloader")):
+            kind = str(dataset.get("type", "")).rpartition(".")[2]
+            if kind != "CocoDataset" or not dataset.get("ann_file"):
+                continue
             path = os.path.join(dataset.get("data_root") or "", dataset["ann_file"])
             if "://" in path:
                 continue
             prefix = (dataset.get("data_prefix") or {}).get("img", "")
             root = os.path.join(dataset.get("data_root") or "", prefix)
-            content, repairs = read_and_repair(path, root)
+            steps = dataset.get("pipeline") or ()
+            loads = [step.get("with_mask", False) for step in steps if "with_bbox" in step]
+            # The run's own data set takes what is read here.
+            masks = any(loads) or not loads
+            content, repairs = read_and_repair(path, root, masks=masks, keep=True)
             classes = (dataset.get("metainfo") or {}).get("classes") or _coco_classes()
             min_size = 0 if dataset.get("test_mode") else _min_size(dataset)
             found = [*check_annotations(content, classes, min_size)]
@@ -336,14 +344,6 @@ def check_run_data(
             f"the data cannot be used: {'; '.join(problems)}. `shufflenet-det data check` lists "
             "all, `--fix` writes a repaired copy, and `--check off` trains all the same"
         )
-
-
-def _datasets(dataset: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """The data sets of type CocoDataset below a config's ``dataset``, through all wrappers."""
-    for inner in [*dataset.get("datasets", []), *filter(None, [dataset.get("dataset")])]:
-        yield from _datasets(inner)
-    if str(dataset.get("type", "")).split(".")[-1] == "CocoDataset" and dataset.get("ann_file"):
-        yield dataset
 
 
 def _min_size(dataset: Mapping[str, Any]) -> int:

@@ -10,6 +10,7 @@ The mAP of boxes is computed by faster-coco-eval, whose figures are pycocotools'
 pycocotools computes that of masks, and all where faster-coco-eval cannot be imported.
 """
 
+import collections
 import contextlib
 import functools
 import gc
@@ -59,7 +60,8 @@ def install_metric(module: ModuleType) -> None:
 
     mmdet writes them to a temporary file, which takes longer than their evaluation.
     """
-    compute, dump, load = module.CocoMetric.compute_metrics, module.dump, module.load
+    metric, dump, load = module.CocoMetric, module.dump, module.load
+    compute, to_records = metric.compute_metrics, metric.results2json
 
     @functools.wraps(compute)
     def compute_metrics(self: Any, results: list) -> Any:
@@ -77,7 +79,69 @@ def install_metric(module: ModuleType) -> None:
         finally:
             module.dump, module.load = dump, load  # type: ignore[attr-defined]
 
-    module.CocoMetric.compute_metrics = compute_metrics
+    @functools.wraps(to_records)
+    def results2json(self: Any, results: Sequence[dict[str, Any]], prefix: str) -> dict[str, str]:
+        if self.outfile_prefix is not None or "masks" in results[0]:
+            return to_records(self, results, prefix)
+        records: list[dict[str, Any]] = []
+        for result in results:
+            boxes = result["bboxes"].copy()
+            boxes[:, 2:] -= boxes[:, :2]
+            rows = zip(
+                boxes.tolist(), result["scores"].tolist(), result["labels"].tolist(), strict=True
+            )
+            records += [
+                {
+                    "image_id": result["img_id"],
+                    "bbox": box,
+                    "score": score,
+                    "category_id": self.cat_ids[label],
+                    "segmentation": None,  # else pycocotools makes one of every box
+                }
+                for box, score, label in rows
+            ]
+        name = f"{prefix}.bbox.json"
+        module.dump(records, name)  # type: ignore[attr-defined]
+        return {"bbox": name, "proposal": name}
+
+    metric.compute_metrics, metric.results2json = compute_metrics, results2json
+
+
+def install_dataset(module: ModuleType) -> None:
+    """Let ``CocoDataset`` of ``mmdet.datasets.coco`` read large files with little memory."""
+    from ..data.annotations import read_and_repair
+
+    dataset = module.CocoDataset
+    load = dataset.load_data_list
+
+    @functools.wraps(load)
+    def load_data_list(self: Any) -> list[dict[str, Any]]:
+        if self.COCOAPI is not module.COCO or "://" in str(self.ann_file):
+            return load(self)
+        loads = [t.with_mask for t in self.pipeline.transforms if hasattr(t, "with_mask")]
+        masks = any(loads) or not loads
+        with no_collection():
+            content, _ = read_and_repair(self.ann_file, masks=masks)
+            coco = module.COCO()
+            coco.dataset = {key: content[key] for key in ("images", "categories")}
+            coco.createIndex()
+            self.cat_ids = coco.get_cat_ids(cat_names=self.metainfo["classes"])
+            self.cat2label = {category: label for label, category in enumerate(self.cat_ids)}
+            self.cat_img_map = collections.defaultdict(list)
+            by_image = collections.defaultdict(list)
+            annotations = content["annotations"]
+            while annotations:  # each is let go when its image has been parsed
+                annotation = annotations.pop()
+                by_image[annotation["image_id"]].append(annotation)
+                self.cat_img_map[annotation["category_id"]].append(annotation["image_id"])
+            parsed = []
+            for identifier, image in coco.imgs.items():
+                image["img_id"] = identifier
+                raw = {"raw_img_info": image, "raw_ann_info": by_image.pop(identifier, [])[::-1]}
+                parsed.append(self.parse_data_info(raw))
+        return parsed
+
+    dataset.load_data_list = load_data_list
 
 
 def coco_eval(truth: Any, found: Any, iou_type: str = "segm") -> Any:
@@ -102,12 +166,15 @@ def _evaluation(boxes: bool) -> Callable[..., Any]:
     library: Any = COCOeval
     if boxes:
         with contextlib.suppress(ImportError):
-            from faster_coco_eval import COCOeval_faster as library
+            from faster_coco_eval import COCOeval_faster
+
+            library = COCOeval_faster
 
     class OrderedEvaluation(library):
         def __init__(self, truth: Any, found: Any, iou_type: str) -> None:
-            super().__init__(truth, found, iou_type)
-            if library is not COCOeval:
+            options = {} if library is COCOeval else {"print_function": print}
+            super().__init__(truth, found, iou_type, **options)
+            if options:
                 self.cocoGt, self.cocoDt = _QuickIndex(truth), _QuickIndex(found)
 
         def evaluate(self) -> None:
@@ -156,5 +223,7 @@ def no_collection() -> Iterator[None]:
     try:
         yield
     finally:
+        gc.freeze()
+        gc.unfreeze()  # both together: what was made counts as old, and is not searched at once
         if enabled:
             gc.enable()

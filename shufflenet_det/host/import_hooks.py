@@ -238,6 +238,7 @@ _WORKAROUNDS: dict[str, Callable[[ModuleType], None]] = {
     "mmdet.registry": _register,
     "mmdet.apis.inference": _copy_pipeline,
     "mmdet.datasets.api_wrappers": _in("coco_api"),
+    "mmdet.datasets.coco": _in("coco_api", "install_dataset"),
     "mmdet.evaluation.metrics.coco_metric": _in("coco_api", "install_metric"),
     "mmdet.models": _quiet_meshgrid,
     "mmdet.models.dense_heads.ssd_head": _let_ssd_predict,

@@ -29,13 +29,13 @@ def content(tmp_path):
     annotations = [
         {
             "id": number,
-            "image_id": 1 + number % 2,
-            "category_id": 1 + number // 2,
-            "bbox": [10 * number, 5, 20, 30],
+            "image_id": 2 - number % 2,
+            "category_id": (number + 1) // 2,
+            "bbox": [10 * number - 10, 5, 20, 30],
             "area": 600,
             "iscrowd": 0,
         }
-        for number in range(4)
+        for number in range(1, 5)
     ]
     for image in images:
         pixels = np.random.default_rng(image["id"]).integers(0, 256, (60, 80, 3), np.uint8)
@@ -171,7 +171,7 @@ def test_what_is_dropped_is_a_warning_with_its_first_places(content):
     found = check_annotations(content, (*CLASSES, "umbrella"))
     assert not texts(found)
     told = " ".join(texts(found, "warning"))
-    for part in ("annotation 0", "annotation 1", "99", "umbrella"):
+    for part in ("annotation 1", "annotation 2", "99", "umbrella"):
         assert part in told
 
 
@@ -284,3 +284,28 @@ def test_labels_are_matched_by_name_and_missing_fields_filled(content, tmp_path)
     assert figures["coco/bbox_mAP"] == 1
     assert figures["coco/cat_precision"] == figures["coco/dog_precision"] == 1
     assert np.isnan(figures["coco/zebra_precision"])
+
+
+def test_polygons_are_read_only_where_masks_are_asked_for(content, tmp_path):
+    polygon = [[1.5, 2, 30, 4e0], [5, 6]]
+    for place, annotation in enumerate(content["annotations"]):
+        mine = {"segmentation": polygon}
+        annotation = {**mine, **annotation} if place % 2 else {**annotation, **mine}
+        content["annotations"][place] = annotation
+    content["images"][0]["file_name"] = '"segmentation": [1], "x.jpg'
+    path = written(content, tmp_path / "a.json")
+    assert read_and_repair(path)[0] == content
+    for annotation in content["annotations"][1::2]:
+        del annotation["segmentation"]  # the last key stays: nothing shows where it ends
+    assert read_and_repair(path, masks=False)[0] == content
+
+
+def test_the_next_reader_takes_what_was_kept_unless_the_file_has_changed(content, tmp_path):
+    path = written(content, tmp_path / "a.json")
+    kept = read_and_repair(path, keep=True)
+    assert read_and_repair(path)[0] is kept[0]
+    assert read_and_repair(path)[0] is not kept[0]
+    read_and_repair(path, keep=True)
+    content["images"].pop()
+    written(content, path)
+    assert read_and_repair(path)[0]["images"] == content["images"]

@@ -18,7 +18,7 @@ sys.modules.update(dict.fromkeys(sys.argv[1].split(",")))
 from shufflenet_det.cli import main
 sys.exit(main(sys.argv[2:]))
 """
-HOST = "mmengine,mmdet,mmcv,faster_coco_eval,globox,safetensors,orjson"
+HOST = "mmengine,mmdet,mmcv,faster_coco_eval,globox,safetensors"
 
 
 @pytest.fixture(scope="module")
