@@ -94,7 +94,11 @@ def suppress(
     found = found[best]
     if spec["min_box_size"] >= 0:
         found = found[(found[:, 2:4] - found[:, :2] > spec["min_box_size"]).all(axis=1)]
-    if len(found):
-        found = found[sv.box_non_max_suppression(found, spec["iou_threshold"])]
-    found = found[: spec["max_boxes"]]
+    kept: list[np.ndarray] = []
+    while len(found) and len(kept) < spec["max_boxes"]:  # all pairs at once take a second
+        kept.append(found[0])
+        overlaps = sv.box_iou_batch(found[:1, :4], found[:, :4])[0] > spec["iou_threshold"]
+        overlaps[0] = True  # a box without an area overlaps nothing
+        found = found[~(overlaps & (found[:, 5] == found[0, 5]))]
+    found = np.stack(kept) if kept else found
     return found[:, :4], found[:, 4], found[:, 5].astype(np.int64)
