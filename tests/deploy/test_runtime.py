@@ -217,6 +217,28 @@ def test_a_model_of_others_is_refused(tmp_path):
         Detector(tmp_path / "other.onnx")
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text[:-1],
+        lambda text: text.replace('"classes": [', '"classes": 1.5, "names": ['),
+        lambda text: text.replace('"max_boxes"', '"max"'),
+        lambda text: "[]",
+    ],
+)
+def test_damaged_metadata_are_refused(file, tmp_path, damage):
+    import onnx
+
+    model = onnx.load(file)
+    [entry] = [entry for entry in model.metadata_props if entry.key == "shufflenet_det"]
+    changed = damage(entry.value)
+    assert changed != entry.value
+    entry.value = changed
+    onnx.save(model, str(tmp_path / "damaged.onnx"))
+    with pytest.raises(ValueError, match=r"damaged\.onnx.*description is damaged"):
+        Detector(tmp_path / "damaged.onnx")
+
+
 def test_a_runtime_that_is_not_installed_is_named(file, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
     with pytest.raises(ImportError, match="pip install onnxruntime"):

@@ -39,7 +39,7 @@ class Detector:
         self, model: str | Path, *, runtime: str | None = None, threads: int | None = None
     ) -> None:
         self._engine, self.spec = open_engine(Path(model), runtime, threads)
-        self.classes: tuple[str, ...] = tuple(self.spec["classes"])
+        self.classes: tuple[str, ...] = tuple(map(str, self.spec["classes"]))
 
     def __call__(self, image: Any, score_threshold: float = 0) -> Any:
         """Detect on an image, or on each of several.
@@ -62,6 +62,11 @@ class Detector:
         boxes, scores, labels = outs if len(outs) == 3 else suppress(outs[0], outs[1], self.spec)
         keep = scores >= score_threshold
         boxes, scores, labels = boxes[keep], scores[keep], labels[keep]
+        if len(labels) and labels.max() >= len(self.classes):
+            raise ValueError(
+                f"the model finds class {labels.max()}, and its description names "
+                f"{len(self.classes)} classes, from 0 on"
+            )
         names = np.array([self.classes[label] for label in labels], dtype=str)
         return sv.Detections(
             xyxy=boxes.reshape(-1, 4).astype(np.float32),

@@ -17,6 +17,13 @@ from .decode import decode_level
 
 METADATA = "shufflenet_det"
 Spec = dict[str, Any]
+_NUMBER = (int, float)
+_FIELDS: dict[str, type | tuple[type, ...]] = {
+    "classes": list,
+    "input": dict,
+    **dict.fromkeys(("nms_pre", "score_threshold", "iou_threshold"), _NUMBER),
+    **dict.fromkeys(("max_boxes", "min_box_size"), _NUMBER),
+}
 Engine = Callable[[np.ndarray], list[np.ndarray]]
 
 
@@ -66,8 +73,22 @@ def open_engine(path: Path, runtime: str | None, threads: int | None) -> tuple[E
             f"{str(path)!r} has no metadata of shufflenet_det: export it with "
             "`shufflenet-det export`"
         )
-    spec = json.loads(text)
-    return engine, spec
+    try:
+        return engine, _description(text)
+    except ValueError as error:
+        raise ValueError(f"{str(path)!r}: {error}") from error
+
+
+def _description(text: str) -> Spec:
+    """The dict of :func:`~shufflenet_det.deploy.spec.describe` in an exported file."""
+    try:
+        spec = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"the detector's description is damaged: {error}") from error
+    for key, kind in _FIELDS.items():
+        if not isinstance(spec, dict) or not isinstance(spec.get(key), kind):
+            raise ValueError(f"the detector's description is damaged: it has no {key!r} that fits")
+    return spec
 
 
 def _onnxruntime(module: Any, path: Path, threads: int | None) -> tuple[Engine, str | None]:
@@ -156,7 +177,7 @@ def _with_images(network: Engine, text: str) -> Engine:
     Its outputs are scores, (n, classes), and boxes, (n, 4), in pixels of its input; or regressions,
     where the description has the ``levels`` that decode them.
     """
-    spec = json.loads(text)
+    spec = _description(text)
     size = np.array([spec["input"]["width"], spec["input"]["height"]] * 2)
 
     def run(image: np.ndarray) -> list[np.ndarray]:
