@@ -99,11 +99,13 @@ def suppress(
     found = found[best]
     if spec["min_box_size"] >= 0:
         found = found[(found[:, 2:4] - found[:, :2] > spec["min_box_size"]).all(axis=1)]
-    kept: list[np.ndarray] = []
-    while len(found) and len(kept) < spec["max_boxes"]:  # all pairs at once take a second
-        kept.append(found[0])
-        overlaps = sv.box_iou_batch(found[:1, :4], found[:, :4])[0] > spec["iou_threshold"]
-        overlaps[0] = True  # a box without an area overlaps nothing
-        found = found[~(overlaps & (found[:, 5] == found[0, 5]))]
-    found = np.stack(kept) if kept else found
+    # Classes are moved apart as mmcv does it: its rounding decides overlaps near the threshold.
+    apart = found[:, :4] + found[:, 5:] * (found[:, :4].max(initial=0) + 1)
+    kept: list[int] = []
+    left = np.arange(len(found))
+    while len(left) and len(kept) < spec["max_boxes"]:  # all pairs at once take a second
+        kept.append(left[0])
+        overlaps = sv.box_iou_batch(apart[left[:1]], apart[left[1:]])[0]
+        left = left[1:][~(overlaps > spec["iou_threshold"])]
+    found = found[kept]
     return found[:, :4], found[:, 4], found[:, 5].astype(np.int64)
