@@ -38,6 +38,7 @@ class Detector:
     def __init__(
         self, model: str | Path, *, runtime: str | None = None, threads: int | None = None
     ) -> None:
+        self._name = str(model)
         self._engine, self.spec = open_engine(Path(model), runtime, threads)
         self.classes: tuple[str, ...] = tuple(map(str, self.spec["classes"]))
 
@@ -64,7 +65,7 @@ class Detector:
         boxes, scores, labels = boxes[keep], scores[keep], labels[keep]
         if len(labels) and labels.max() >= len(self.classes):
             raise ValueError(
-                f"the model finds class {labels.max()}, and its description names "
+                f"{self._name!r} finds class {labels.max()}, and its description names "
                 f"{len(self.classes)} classes, from 0 on"
             )
         names = np.array([self.classes[label] for label in labels], dtype=str)

@@ -66,7 +66,8 @@ def open_engine(path: Path, runtime: str | None, threads: int | None) -> tuple[E
     except Exception as error:
         own = type(error).__module__.startswith(package)  # onnxruntime's are no RuntimeError
         if own or isinstance(error, RuntimeError | ValueError):
-            raise ValueError(f"{package} cannot read {str(path)!r}: {error}") from error
+            reason = " ".join(str(error).split())
+            raise ValueError(f"{package} cannot read {str(path)!r}: {reason}") from error
         raise
     if not text:
         raise ValueError(
