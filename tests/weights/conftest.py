@@ -10,7 +10,9 @@ from mmengine.logging import MMLogger
 def warnings(caplog):
     """The warnings so far, as ``warnings()``."""
     logger = MMLogger.get_current_instance()
-    caplog.set_level(logging.WARNING, logger.name)  # whatever an earlier test has set
+    level = logger.level
+    logger.setLevel(logging.WARNING)  # whatever an earlier test has set
     logger.addHandler(caplog.handler)
     yield lambda: [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
     logger.removeHandler(caplog.handler)
+    logger.setLevel(level)
