@@ -81,7 +81,7 @@ def test_a_layer_in_double_precision_is_left_to_torch(images):
         "faster_rcnn_shufflenet_coco.py",
         "nanodet/nanodet_m_320.py",
         "nanodet/nanodet_plus_m_320.py",
-        "paper_v2/light_head_rcnn.py",
+        "paper_v2/shufflenetv2_1x.py",
         "retinanet_shufflenet_coco.py",
         "ssd300_shufflenet_coco.py",
         "ssdlite320_shufflenet_coco.py",
