@@ -6,13 +6,13 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.dist import get_world_size, init_dist, is_distributed
-from mmengine.model import is_model_wrapper
 from torchvision import datasets
 
 from ..backbones.base import NETWORKS
 from ..data import make_demo_classes
 from ..data.synthetic import CLASS_SIDE, SHAPES
 from ..training import build_runner, load_run_config, train
+from ..training.fitting import bare_model
 from ..weights import needed_arguments, read_weights
 
 DEMO_ROOT = "data/demo_classes"
@@ -111,7 +111,7 @@ def evaluate(cfg: Config) -> dict[str, float]:
         ValueError: Tensors of the backbone are missing or left over.
     """
     runner = build_runner(cfg)
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model = bare_model(runner)
     model.backbone.init_weights()
     checkpoint = cfg.model.backbone.init_cfg.checkpoint
     model.head.fc.load_state_dict(read_weights(checkpoint).classifier)

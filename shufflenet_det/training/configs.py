@@ -44,7 +44,7 @@ def load_run_config(
         cfg_options: Overrides by dotted key, as mmdet's ``--cfg-options``. A ``data_root`` among
             them moves every path of the config that lies below the config's own.
         work_dir: Where logs and checkpoints go; None is the config's, or
-            ``work_dirs/NAME_OF_CONFIG`` (with ``_demo`` behind it for the demo).
+            ``work_dirs/NAME_OF_CONFIG`` (``work_dirs/NAME_OF_CONFIG_demo`` for the demo).
         launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
         demo: Run on the synthetic data set, which is generated on first use, from random weights,
             on small images and for a few epochs.

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mmdet.registry import MODELS
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
 
 from ..backbones.base import map_channels
 
@@ -146,28 +146,32 @@ def _assigned_below(file: Path) -> dict[str, str]:
     return below | assigned
 
 
-def require_channels(model: Mapping[str, Any]) -> None:
-    """Compare what a neck expects with what the backbone gives.
+def bare_model(runner: Runner) -> Any:
+    """A runner's model, without the wrapper of a distributed run."""
+    return runner.model.module if is_model_wrapper(runner.model) else runner.model
+
+
+def require_channels(model: Any, cfg: Mapping[str, Any]) -> None:
+    """Compare what a detector's neck expects with what its backbone gives.
 
     Args:
-        model: The ``model`` of a config.
+        model: The detector, without the wrapper of a distributed run.
+        cfg: The ``model`` of its config.
 
     Raises:
         ValueError: They differ; the message names both.
     """
-    neck = model.get("neck") or {}
+    neck = cfg.get("neck") or {}
     neck = neck[0] if isinstance(neck, list) else neck
     expected = neck.get("in_channels")
-    if not isinstance(expected, list | tuple) or "backbone" not in model:
+    if not isinstance(expected, list | tuple) or not hasattr(model, "backbone"):
         return
-    init_default_scope("mmdet")
-    backbone = MODELS.build({**model["backbone"], "init_cfg": None})
     try:
-        given = map_channels(backbone)
+        given = map_channels(model.backbone)
     except Exception:  # another's network, which the run itself will judge
         return
     if list(expected) != given:
         raise ValueError(
             f"model.neck.in_channels={list(expected)}, and the backbone "
-            f"{model['backbone']['type']} gives {given} channels"
+            f"{type(model.backbone).__name__} gives {given} channels"
         )

@@ -13,14 +13,13 @@ import torch
 from mmengine.config import Config
 from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop, Runner, find_latest_checkpoint
 
 from ..host.local_files import atomic_write
 from ..version import __version__
 from ..weights.fitting import not_finite
 from . import curves
-from .fitting import bases_of, schedule_problems
+from .fitting import bare_model, bases_of, schedule_problems
 from .seeds import SeedHook
 
 
@@ -94,9 +93,9 @@ def _kept(runner: Runner) -> str:
 
 
 class InterruptHook(Hook):
-    """Saves at Ctrl-C and SIGTERM, behind the step or validation that they come in."""
+    """Saves at Ctrl-C and SIGTERM, after the step or validation in progress."""
 
-    priority = "LOWEST"  # behind the schedulers' steps and everything that is logged
+    priority = "LOWEST"  # after the schedulers' steps and everything that is logged
 
     def __init__(self) -> None:
         self.number: int | None = None
@@ -130,14 +129,14 @@ class InterruptHook(Hook):
 
 @contextlib.contextmanager
 def stops_at_signals(runner: Runner) -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM stop a training behind its step; a second one stops at once."""
+    """Let Ctrl-C and SIGTERM stop a training after its step; a second one stops at once."""
     hook = next(hook for hook in runner.hooks if isinstance(hook, InterruptHook))
 
     def note(number: int, frame: FrameType | None) -> None:
         if hook.number is not None:
             raise Interrupted(f"interrupted. {_kept(runner)}; --resume continues", number)
         hook.number = number
-        runner.logger.warning("stopping behind this step; once more stops at once")
+        runner.logger.warning("stopping after this step; once more stops at once")
 
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may set handlers
@@ -161,7 +160,7 @@ class CurvesHook(Hook):
             curves.draw_now_and_then(runner.work_dir)
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        """As behind a training epoch."""
+        """As after a training epoch."""
         self.after_train_epoch(runner)
 
     def after_train(self, runner: Runner) -> None:
@@ -178,7 +177,7 @@ class SummaryHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Versions, model, data and schedule."""
         say, loop = runner.logger.info, runner.train_loop
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = bare_model(runner)
         device = next(model.parameters()).device
         packages = ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "mmdet"))
         say(f"versions   shufflenet_det {__version__}, {packages}, on {_device(device)}")
@@ -199,7 +198,7 @@ class SummaryHook(Hook):
         say(f"schedule   {steps} steps; logs and checkpoints in {runner.work_dir}")
         if runner.iter:
             left = "" if runner.iter < loop.max_iters else ": nothing is left to train"
-            say(f"resumes    behind step {runner.iter:,} of {loop.max_iters:,}{left}")
+            say(f"resumes    after step {runner.iter:,} of {loop.max_iters:,}{left}")
         for message in schedule_problems(runner.cfg, loop.max_iters):
             runner.logger.warning(message)
 

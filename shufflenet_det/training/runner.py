@@ -29,7 +29,7 @@ _ABOUT_ITSELF = ('"FileClient" will be', '"HardDiskBackend" is')
 _IN_EVERY_RUN = (
     "Setting (OMP|MKL)_NUM_THREADS",
     "The model you provided seems to be",  # broadcast_buffers of a distributed run
-    "Detected call of `scheduler.step",  # of one that was interrupted behind an epoch's last step
+    "Detected call of `scheduler.step",  # of one that was interrupted after an epoch's last step
 )
 
 _runs = itertools.count()  # of this process
@@ -42,9 +42,9 @@ def build_runner(cfg: Config) -> Runner:
         cfg: A config from :func:`~shufflenet_det.training.load_run_config`. With a
             ``runner_type`` of its own it gets that Runner and the hooks alone.
     """
-    if (number := next(_runs)) and "visualizer" in cfg:
-        # By one name mmengine gives this run the first one's, and its scalars to that one's folder.
-        cfg.visualizer.name = f"visualizer_{number}"
+    if "visualizer" in cfg:
+        # By the name of an earlier run of this process mmengine would write into that run's folder.
+        cfg.visualizer.name = f"visualizer_{next(_runs)}"
     with _known_warnings():
         runner = RUNNERS.build(cfg) if "runner_type" in cfg else _Runner.from_cfg(cfg)
     for hook in hooks.of_every_run():

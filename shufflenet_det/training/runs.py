@@ -19,7 +19,7 @@ from ..host.checkpoints import load_from_local
 from ..weights import redirect_load_from
 from ..weights.carried import warning_of_differences
 from ..weights.fitting import require_fitting
-from .fitting import require_channels
+from .fitting import bare_model, require_channels
 from .hooks import stops_at_signals
 from .runner import build_runner, prints_in_log
 
@@ -72,12 +72,12 @@ def train(
         if importlib.util.find_spec(backend) is None:
             raise ImportError(f"--{backend} needs {backend}: pip install {backend}")
         cfg.visualizer.setdefault("vis_backends", []).append({"type": BACKENDS[backend]})
-    require_channels(cfg.model)
     if check != "off" and _is_first():
         check_run_data(cfg, full=check == "full")
     with _alone_in(cfg.work_dir):
         _prepare_start(cfg, resume)
         runner = build_runner(cfg)
+        require_channels(bare_model(runner), cfg.model)
         if resume is not None and not cfg.resume:
             runner.logger.info(f"no checkpoint in {cfg.work_dir}: the run starts at its beginning")
         try:
@@ -118,7 +118,6 @@ def test(
             pass
         if not os.path.getsize(out):
             os.remove(out)
-    require_channels(cfg.model)
     cfg.load_from = checkpoint
     if show_dir is not None:
         # An absolute path: mmdet joins a relative one to the work folder and the time.
@@ -127,6 +126,7 @@ def test(
             {"draw": True, "test_out_dir": os.path.abspath(show_dir)}
         )
     runner = build_runner(cfg)
+    require_channels(bare_model(runner), cfg.model)
     runner.register_hook(_FittingHook(checkpoint), priority="HIGHEST")
     runner.register_hook(_OptimizeHook(), priority="LOWEST")  # after averaged weights are put in
     if out is not None:
@@ -144,9 +144,8 @@ class _FittingHook(Hook):
         self.name = name
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         classes = getattr(runner.test_dataloader.dataset, "metainfo", {}).get("classes", ())
-        require_fitting(model, checkpoint, self.name, classes)
+        require_fitting(bare_model(runner), checkpoint, self.name, classes)
         meta = checkpoint.get("meta") or {}
         if warning := warning_of_differences(runner.cfg.model, meta, self.name):
             runner.logger.warning(warning)

@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
+from mmdet.registry import MODELS
 from mmengine.config import Config
 
 from shufflenet_det.config_files import config_folder
@@ -80,15 +81,16 @@ def test_a_schedule_that_ends_early_is_reported(tmp_path):
 def test_wrong_channels_name_those_of_the_backbone(channels):
     cfg = load(**{"model.neck.in_channels": channels})
     with pytest.raises(ValueError, match=r"ShuffleNetV2 gives \[116, 232, 464\]"):
-        require_channels(cfg.model)
+        require_channels(MODELS.build(cfg.model), cfg.model)
 
 
 def test_channels_of_other_backbones_are_known():
     cfg = load("bccd/ssdlite320_mobilenetv2_bccd")
-    require_channels(cfg.model)
+    model = MODELS.build(cfg.model)
+    require_channels(model, cfg.model)
     cfg.model.neck.in_channels = [96, 320]
     with pytest.raises(ValueError, match=r"MobileNetV2 gives \[96, 1280\]"):
-        require_channels(cfg.model)
+        require_channels(model, cfg.model)
 
 
 @pytest.mark.parametrize(

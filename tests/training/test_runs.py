@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from filelock import FileLock
+from mmdet.visualization import DetLocalVisualizer
 from mmengine.hooks import Hook
 
 from shufflenet_det import training
@@ -31,6 +32,8 @@ def weights(path: Path) -> dict[str, torch.Tensor]:
 
 
 def test_a_training_says_what_a_person_needs(tiny, tmp_path, capfd):
+    # As another program in this process has one, and mmengine gives it to who asks by its name.
+    DetLocalVisualizer.get_instance("visualizer", save_dir=str(tmp_path / "another"))
     train(tiny(tmp_path))
     printed = capfd.readouterr()
     lines = printed.out.splitlines()
