@@ -40,19 +40,8 @@ def install() -> None:
 
 
 def serving() -> str:
-    """Whose kernels serve ``mmcv.ops``, found without importing mmcv.
-
-    Returns:
-        ``"mmcv"`` if a compiled mmcv is installed, else ``"torchvision"``.
-
-    Raises:
-        ModuleNotFoundError: Neither mmcv nor mmcv-lite is installed.
-    """
-    mmcv = importlib.util.find_spec("mmcv")
-    if mmcv is None:
-        raise ModuleNotFoundError("No module named 'mmcv'", name="mmcv")
-    others = [finder for finder in sys.meta_path if not _is_ours(finder)]
-    return "mmcv" if _find(others, _EXT, mmcv.submodule_search_locations) else "torchvision"
+    """Whose kernels serve ``mmcv.ops``: ``"mmcv"`` if it is compiled, else ``"torchvision"``."""
+    return "torchvision" if _is_ours(importlib.import_module(_EXT).__loader__) else "mmcv"
 
 
 def replace_everywhere(original: Callable[..., Any], ours: Callable[..., Any]) -> None:
@@ -70,7 +59,9 @@ class _Front:
     ) -> ModuleSpec | None:
         if fullname not in _WORKAROUNDS and fullname != "mmdet":
             return None
-        spec = _find([f for f in sys.meta_path if f is not self], fullname, path, target)
+        others = (f for f in sys.meta_path if f is not self and hasattr(f, "find_spec"))
+        specs = (finder.find_spec(fullname, path, target) for finder in others)
+        spec = next(filter(None, specs), None)
         if spec is not None and spec.loader is not None:
             execute = spec.loader.exec_module
 
@@ -106,7 +97,7 @@ class _Ext:
         from . import environment, ops
 
         module.__doc__ = f"Stand-in for mmcv's compiled module, made by {__name__}."
-        vars(module).update({name: getattr(ops, name) for name in ops.__all__})
+        vars(module).update(ops.OPS)
         vars(module)["__getattr__"] = _not_carried
         doubt = environment.doubt()
         if doubt is not None:
@@ -115,20 +106,6 @@ class _Ext:
 
 def _is_ours(finder: Any) -> bool:
     return type(finder).__module__ == __name__  # the class is another one after a reload
-
-
-def _find(
-    finders: Sequence[Any],
-    fullname: str,
-    path: Sequence[str] | None,
-    target: ModuleType | None = None,
-) -> ModuleSpec | None:
-    for finder in finders:
-        find_spec = getattr(finder, "find_spec", None)
-        spec = find_spec(fullname, path, target) if find_spec else None
-        if spec is not None:
-            return spec
-    return None
 
 
 def _not_carried(name: str) -> Callable[..., Any]:
