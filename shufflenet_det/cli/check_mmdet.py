@@ -26,10 +26,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from shufflenet_det.host import stock_check
+    from shufflenet_det.host import stock_configs
     from shufflenet_det.papers import results
 
-    configs = stock_check.all_configs()
+    configs = stock_configs.all_configs()
     if args.only:
         families = args.only.split(",")
         unknown = set(families) - {path.parent.name for path in configs}
@@ -37,13 +37,13 @@ def run(args: argparse.Namespace) -> int:
             raise ValueError(f"mmdet has no family {', '.join(sorted(unknown))} of 2-D detectors")
         configs = [path for path in configs if path.parent.name in families]
     if not args.all:
-        configs = stock_check.representatives(configs)
+        configs = stock_configs.representatives(configs)
     known = {}
     if (args.results / f"{NAME}.json").is_file():
         known = {row["name"]: row for row in results.read(NAME, args.results).rows}
     settled = {name for name, row in known.items() if not row["remark"].startswith("fails:")}
     todo = [path for path in configs if args.again or _name(path) not in settled]
-    for number, (path, answer) in enumerate(stock_check.check(todo, args.timeout), 1):
+    for number, (path, answer) in enumerate(stock_configs.check(todo, args.timeout), 1):
         remark = ": ".join(filter(None, (answer["outcome"], answer["reason"])))
         print(f"[{number}/{len(todo)}] {_name(path)}: {remark}", flush=True)
         row = {

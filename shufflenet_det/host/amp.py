@@ -27,12 +27,8 @@ class Bfloat16OptimWrapper(OptimWrapper):
 
 
 def enable(optim_wrapper: ConfigDict) -> None:
-    """Set an ``optim_wrapper`` config to mixed precision, as fits the device.
-
-    Args:
-        optim_wrapper: Changed in place: mmengine's ``AmpOptimWrapper`` with dynamic loss scaling
-            where there is a GPU, else :class:`Bfloat16OptimWrapper`.
-    """
+    """Change a config to mixed precision: mmengine's ``AmpOptimWrapper`` with dynamic loss scaling
+    where there is a GPU, else :class:`Bfloat16OptimWrapper`."""
     if torch.cuda.is_available():
         optim_wrapper.merge({"type": "AmpOptimWrapper", "loss_scale": "dynamic"})
     else:

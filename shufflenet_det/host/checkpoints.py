@@ -26,7 +26,6 @@ from safetensors import safe_open
 
 _STATISTICS = ("min", "max", "current", "mean")
 _ANNEALING = ("_annealing_cos", "_annealing_linear")
-_ONE_CYCLE = "mmengine.optim.scheduler.param_scheduler"
 _NUMPY_TYPES = re.compile(r"b1|[iu][1248]|f[248]|c8|c16|U[1-9]\d{0,3}")
 # Weights hardly shrink when they are compressed; what grows tenfold is made to fill the memory.
 _MOST_GROWTH = 10
@@ -34,15 +33,6 @@ _MOST_GROWTH = 10
 
 class _Inert:
     """Stands for a class that a file names and that is not looked at."""
-
-
-# NanoDet's published files have Lightning's class, not an instance, as a key next to the weights;
-# torchvision's training program keeps its arguments.
-INERT: list[Any] = [
-    (_Inert, "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint"),
-    (_Inert, "lightning.pytorch.callbacks.model_checkpoint.ModelCheckpoint"),
-    (_Inert, "argparse.Namespace"),
-]
 
 
 def install(module: ModuleType) -> None:
@@ -93,10 +83,6 @@ def refuse_own_config(module: ModuleType) -> None:
 
 def load_from_local(filename: str, map_location: Any = None) -> Any:
     """Open a checkpoint file without running code from it.
-
-    Args:
-        filename: Path of the file; ``~`` is expanded.
-        map_location: As in ``torch.load``.
 
     Returns:
         What the file holds; of a safetensors file ``state_dict`` and ``metadata``.
@@ -152,27 +138,8 @@ def _refused(name: str, error: Exception) -> ValueError:
     )
 
 
-def _what_mmengine_writes() -> list[Any]:
-    rebuilders = {"_reconstruct": _reconstruct, "scalar": _scalar}
-    return [
-        # Arrays and scalars, under the names of numpy 1 and numpy 2.
-        *(
-            (function, f"numpy.{core}.multiarray.{name}")
-            for core in ("core", "_core")
-            for name, function in rebuilders.items()
-        ),
-        (_Array, "numpy.ndarray"),
-        (_Dtype, "numpy.dtype"),
-        (_bytes, "builtins.bytes"),
-        HistoryBuffer,
-        (_config_dict, "mmengine.config.config.ConfigDict"),
-        (_OneCycle, f"{_ONE_CYCLE}.OneCycleParamScheduler"),
-        (_getattr, "builtins.getattr"),
-    ]
-
-
-class _OneCycle:
-    """Stands for mmengine's scheduler, of which a checkpoint holds a static method."""
+class _OneCycle(_Inert):
+    """mmengine's scheduler, of which a checkpoint holds a static method."""
 
 
 class _Dtype:
@@ -268,5 +235,23 @@ def _set_history(self: HistoryBuffer, state: Any) -> None:
 
 
 # For the whole process: mmdet's tools call ``torch.load`` themselves.
-torch.serialization.add_safe_globals([*_what_mmengine_writes(), *INERT])
+torch.serialization.add_safe_globals(
+    [
+        # Arrays and scalars, under the names of numpy 1 and numpy 2.
+        *((_reconstruct, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")),
+        *((_scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
+        (_Array, "numpy.ndarray"),
+        (_Dtype, "numpy.dtype"),
+        (_bytes, "builtins.bytes"),
+        HistoryBuffer,
+        (_config_dict, "mmengine.config.config.ConfigDict"),
+        (_OneCycle, "mmengine.optim.scheduler.param_scheduler.OneCycleParamScheduler"),
+        (_getattr, "builtins.getattr"),
+        # NanoDet's published files have Lightning's class, not an instance, as a key next to the
+        # weights; torchvision's training program keeps its arguments.
+        (_Inert, "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint"),
+        (_Inert, "lightning.pytorch.callbacks.model_checkpoint.ModelCheckpoint"),
+        (_Inert, "argparse.Namespace"),
+    ]
+)
 HistoryBuffer.__setstate__ = _set_history

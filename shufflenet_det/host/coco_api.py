@@ -145,16 +145,9 @@ def install_dataset(module: ModuleType) -> None:
 
 
 def coco_eval(truth: Any, found: Any, iou_type: str = "segm") -> Any:
-    """An evaluation of COCO's, by the quickest library that gives pycocotools' figures.
+    """``COCOeval``, by the quickest library that gives pycocotools' figures.
 
-    Args:
-        truth: Annotations, as ``COCO`` of pycocotools.
-        found: Results, as its ``loadRes`` returns.
-        iou_type: ``'bbox'``, ``'segm'`` or ``'keypoints'``.
-
-    Returns:
-        What has ``COCOeval``'s methods, and keeps the order of ``params.catIds``, by which mmdet
-        reads each class's figures.
+    It keeps the order of ``params.catIds``, by which mmdet reads each class's figures.
     """
     return _evaluation(iou_type == "bbox")(truth, found, iou_type)
 

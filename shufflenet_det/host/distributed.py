@@ -21,11 +21,8 @@ from torch import distributed
 def prepare(cfg: Config) -> None:
     """Start the gloo process group and set the model wrapper, for ``launcher='pytorch'`` on CPU.
 
-    mmengine leaves a process group alone that is initialised before the Runner is built. Where
-    CUDA is available, or the launcher is another one, nothing is done.
-
-    Args:
-        cfg: The run's config; ``model_wrapper_cfg`` is set unless it is there.
+    mmengine leaves a process group alone that is initialised before the Runner is built, and a
+    ``model_wrapper_cfg`` that ``cfg`` has stays. Where CUDA is available, nothing is done.
     """
     if cfg.get("launcher") != "pytorch" or torch.cuda.is_available():
         return

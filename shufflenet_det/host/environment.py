@@ -30,11 +30,7 @@ def problem() -> str | None:
 
 
 def explained(error: Exception) -> ImportError:
-    """What ``import mmdet`` raises, with the command that fixes it.
-
-    Args:
-        error: What it has raised: mmdet asserts its versions of mmcv and mmengine.
-    """
+    """What ``import mmdet`` raises, which asserts its versions, with the command that fixes it."""
     sentence = " ".join(str(error).split())
     if isinstance(error, ModuleNotFoundError) and error.name == "mmcv":
         sentence = f"mmcv is not installed, which mmdet needs: {_INSTALL_MMCV}"
@@ -56,7 +52,9 @@ def doubt() -> str | None:
     try:
         required = [Requirement(text) for text in metadata.requires("torchvision") or ()]
         pins = [s for r in required if r.name == "torch" for s in r.specifier if s.operator == "=="]
-        if not pins or not installed or _release(pins[0].version) == _release(installed):
+        if not pins or not installed:
+            return None
+        if Version(pins[0].version).release == Version(installed).release:
             return None
     except (metadata.PackageNotFoundError, ValueError):  # it does not say, or nothing comparable
         return None
@@ -66,15 +64,6 @@ def doubt() -> str | None:
     )
 
 
-def _release(version: str) -> tuple[int, ...]:
-    return Version(version).release
-
-
-def versions() -> dict[str, str | None]:
-    """Installed versions by distribution name; None where a distribution is not installed."""
-    return {name: _version(name) for name in PACKAGES}
-
-
 def report() -> list[tuple[str, str]]:
     """Rows (what, how it is here) for ``python -m shufflenet_det``, most of them versions."""
     import torch
@@ -82,7 +71,7 @@ def report() -> list[tuple[str, str]]:
     from . import import_hooks
 
     rows = [("python", platform.python_version())]
-    rows += [(name, version or "not installed") for name, version in versions().items()]
+    rows += [(name, _version(name) or "not installed") for name in PACKAGES]
     rows += [(name, version) for name in FORKS if (version := _version(name))]
     if torch.cuda.is_available():
         gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
@@ -91,19 +80,17 @@ def report() -> list[tuple[str, str]]:
         rows.append(("GPU", "Apple's (mps)"))
     else:
         rows.append(("GPU", "none: training and inference run on the CPU"))
-    trouble, doubtful = problem(), doubt()
-    if doubtful:
+    if doubtful := doubt():
         rows.append(("doubtful", doubtful))
-    if trouble is None:
-        rows.append(("kernels of mmcv.ops", import_hooks.serving()))
-        rows.append(("mmdet", "works"))
-        if import_hooks.serving() != "mmcv":
-            from .ops import NOT_CARRIED
+    if trouble := problem():
+        return [*rows, ("mmdet", f"does not work: {trouble}")]
+    serving = import_hooks.serving()
+    rows += [("kernels of mmcv.ops", serving), ("mmdet", "works")]
+    if serving == "torchvision":
+        from .ops import NOT_CARRIED
 
-            ops = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in NOT_CARRIED.items())
-            rows.append(("needs a compiled mmcv", ops))
-    else:
-        rows.append(("mmdet", f"does not work: {trouble}"))
+        ops = "; ".join(f"{kind}: {names}" for kind, names in NOT_CARRIED.items())
+        rows.append(("needs a compiled mmcv", ops))
     return rows
 
 

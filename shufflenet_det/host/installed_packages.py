@@ -9,6 +9,8 @@ from importlib import metadata, util
 from pathlib import Path
 from types import ModuleType
 
+from packaging.utils import canonicalize_name
+
 from .import_hooks import replace_everywhere
 
 
@@ -34,21 +36,14 @@ def get_installed_path(package: str) -> str:
     Raises:
         ModuleNotFoundError: Neither is installed.
     """
-    folder = _folder(package) or _folder(package.replace("-", "_"))
-    if folder is not None:
+    names = [package, package.replace("-", "_")]
+    if not any(map(_folder, names)):  # mmsegmentation's module is mmseg
+        by_module = metadata.packages_distributions()
+        wanted = canonicalize_name(package)
+        names = [n for n, owners in by_module.items() if wanted in map(canonicalize_name, owners)]
+    for folder in filter(None, map(_folder, names)):
         return folder
-    try:
-        distribution = metadata.distribution(package)
-    except metadata.PackageNotFoundError:
-        raise ModuleNotFoundError(f"{package!r} is not installed: pip install {package}") from None
-    sources = [file for file in distribution.files or () if file.suffix == ".py"]
-    if not sources:
-        raise ModuleNotFoundError(f"{package!r} is installed and has no Python module")
-    # The topmost package; a private one (PyYAML's _yaml) last.
-    first = min(
-        sources, key=lambda f: (f.name != "__init__.py", len(f.parts), f.parts[0][0] in "._")
-    )
-    return str(Path(str(distribution.locate_file(first))).parent)
+    raise ModuleNotFoundError(f"{package!r} is not installed: pip install {package}")
 
 
 def _folder(module: str) -> str | None:

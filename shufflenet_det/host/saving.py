@@ -113,9 +113,8 @@ def install_resuming(module: ModuleType) -> None:
 def find_latest_checkpoint(path: str) -> str | None:
     """The checkpoint of a work folder to resume from.
 
-    Args:
-        path: The folder. It may have been moved, and a killed run may have left its
-            ``last_checkpoint`` empty, missing or behind.
+    The folder may have been moved, and a killed run may have left its ``last_checkpoint`` empty,
+    missing or behind.
 
     Returns:
         The one that ``last_checkpoint`` names if it is whole, else the newest whole one; None if

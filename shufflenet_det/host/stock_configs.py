@@ -1,16 +1,13 @@
-"""Puts a ShuffleNet into a stock config of mmdet and tries it: a step of training, a prediction.
+"""Puts a ShuffleNet into mmdet's own configs and tries them: a step of training, a prediction."""
 
-``python -m shufflenet_det.host.stock_configs`` reads paths of configs, one a line, and answers each
-with a line of JSON; :mod:`shufflenet_det.host.stock_check` drives it.
-"""
-
-import json
+import contextlib
 import math
+import multiprocessing
+import os
 import re
-import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +34,12 @@ _METHODS = {
 _MOST = {"nms_pre": 200, "max_per_img": 50, "num": 64, "num_queries": 100}
 _IMAGE = (128, 160)  # height and width, unless the config has one size only
 
+# Folders of configs that are not of 2-D detectors on their own.
+_OTHER_FOLDERS = (
+    *("_base_", "common", "bytetrack", "deepsort", "mask2former_vis", "masktrack_rcnn"),
+    *("ocsort", "qdtrack", "reid", "sort", "strongsort"),
+)
+
 Cfg = dict[str, Any]
 
 
@@ -45,14 +48,11 @@ class NotApplicable(ValueError):
 
 
 def put_backbone(model: Cfg) -> None:
-    """Replace the backbone of a model's config, and what its channels are named by.
+    """Replace the backbone of a ``model`` of mmdet's, and the channels that follow from it.
 
-    Levels are those of the strides that the stock backbone gives. ``in_channels`` of the neck
-    follow, of the first where there are several, or those of the head where there is no neck. A
-    head that takes one map and builds on its channels gets them by a 1x1 convolution.
-
-    Args:
-        model: ``model`` of a stock config, changed in place.
+    Levels are those of the strides that the stock backbone gives. ``in_channels`` of the first neck
+    follow, or those of the head where there is no neck. A head that takes one map and builds on its
+    channels gets them by a 1x1 convolution.
 
     Raises:
         NotApplicable: The detector is its backbone, or has none.
@@ -118,33 +118,33 @@ def _strides(backbone: Cfg) -> tuple[int, ...]:
 def try_config(path: Path) -> dict[str, str]:
     """Build a stock config with the backbone in, train a step, predict.
 
-    Where this fails it is tried once more with the backbone that the config came with.
-
-    Args:
-        path: Of the config.
-
     Returns:
         ``outcome``: "works", "fails", "fails with its own backbone too", "package missing" or "not
         applicable"; ``reason``: empty where it works, else one sentence.
     """
+    outcome, reason = _outcome(path, ours=True)
+    if outcome == "fails" and _outcome(path, ours=False) == (outcome, reason):
+        outcome = "fails with its own backbone too"
+    return {"outcome": outcome, "reason": reason}
+
+
+def _outcome(path: Path, ours: bool) -> tuple[str, str]:
     try:
-        _try(path)
+        _try(path, ours)
     except NotApplicable as error:
-        return {"outcome": "not applicable", "reason": str(error)}
+        return "not applicable", str(error)
     except Exception as error:  # whatever mmdet raises is the result
-        reason = _sentence(error)
+        # The first line of what it says, not longer than a table can show.
+        lines = [" ".join(line.split()) for line in str(error).splitlines() if line.strip()]
+        said = lines[0].split(", the current sys.path")[0][:160] if lines else ""
+        reason = ": ".join(filter(None, (type(error).__name__, said)))
         if isinstance(error, ImportError) or re.search(r"pip install|not installed", str(error)):
-            return {"outcome": "package missing", "reason": reason}
-        try:
-            _try(path, ours=False)
-        except Exception as own:
-            if _sentence(own) == reason:
-                return {"outcome": "fails with its own backbone too", "reason": reason}
-        return {"outcome": "fails", "reason": reason}
-    return {"outcome": "works", "reason": ""}
+            return "package missing", reason
+        return "fails", reason
+    return "works", ""
 
 
-def _try(path: Path, ours: bool = True) -> None:
+def _try(path: Path, ours: bool) -> None:
     import torch
     from mmdet.registry import MODELS
     from mmengine.config import Config
@@ -180,17 +180,16 @@ def _try(path: Path, ours: bool = True) -> None:
 def _tidy(model: Cfg, path: Path) -> tuple[int, int]:
     """Leave out downloads and work that is not needed; return the images' height and width."""
     size = _IMAGE
-    configs = path.parent.parent
+    folder = path.parents[2]  # in which configs/ lies
     for part in dicts_in(model):
         if part.get("type") == "SyncBN":  # needs a GPU; mmengine replaces it likewise
             part["type"] = "BN"
         if isinstance(part.get("init_cfg"), dict) and part["init_cfg"].get("type") == "Pretrained":
             part["init_cfg"] = None
-        for key, value in part.items():
-            if isinstance(value, str) and value.startswith("configs/"):
-                part[key] = str(configs.parent / value)
         if "teacher_ckpt" in part:
             part["teacher_ckpt"] = None
+        if "teacher_config" in part:
+            part["teacher_config"] = str(folder / part["teacher_config"])
         if str(part.get("type")).endswith("SSDAnchorGenerator"):
             size = (part["input_size"],) * 2
         if "score_thr" in part:  # random weights give low scores
@@ -211,15 +210,8 @@ def _batch(model: Cfg, size: tuple[int, int], images: int, masks: bool) -> dict[
     fused = any(part.get("type") == "FusedSemanticHead" for part in dicts_in(model))
     shapes = [(3, *size)] * images
     most, stride = min([80, *classes]), 8 if fused else 1
-    batch = demo_mm_inputs(
-        len(shapes),
-        shapes,
-        [3, 4][: len(shapes)],
-        max(2, most),
-        stride,
-        with_mask=masks,
-        with_semantic=True,
-    )
+    options = {"with_mask": masks, "with_semantic": True}
+    batch = demo_mm_inputs(images, shapes, [3, 4][:images], max(2, most), stride, **options)
     proposals = demo_mm_proposals(shapes, 50)
     for sample, of_image in zip(batch["data_samples"], proposals, strict=True):
         sample.proposals = of_image
@@ -257,40 +249,101 @@ def _predict(network: Any, batch: dict[str, Any]) -> None:
                     raise ArithmeticError(f"predicted {key} are not finite")
 
 
-def _sentence(error: BaseException) -> str:
-    """The first line of what an error says, not longer than a table can show."""
-    lines = [" ".join(line.split()) for line in str(error).splitlines() if line.strip()]
-    said = lines[0].split(", the current sys.path")[0][:160] if lines else ""
-    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+def all_configs() -> list[Path]:
+    """Every config of a 2-D detector that mmdet's wheel ships, by family, short names first.
+
+    Raises:
+        FileNotFoundError: mmdet is not installed, or came without its configs.
+    """
+    import mmdet
+
+    folder = Path(mmdet.__file__).parent / ".mim" / "configs"
+    found = [path for path in folder.glob("*/*.py") if path.parent.name not in _OTHER_FOLDERS]
+    if not found:
+        raise FileNotFoundError(f"mmdet came without its configs: there are none in {folder}")
+    return sorted(found, key=lambda path: (path.parent.name, len(path.name), path.name))
 
 
-def module_types(path: Path) -> set[str]:
-    """Types of the modules that a stock config's model is built of, but for its backbone's."""
+def representatives(configs: Iterable[Path]) -> list[Path]:
+    """Of each family the config with most that no family before it has, and whatever adds a module.
+
+    So every family, and every type of module in any model, is there at least once.
+    """
+    families: dict[str, dict[Path, set[str]]] = {}
+    for path in configs:
+        families.setdefault(path.parent.name, {})[path] = _module_types(path)
+    chosen: list[Path] = []
+    seen: set[str] = set()
+    for members in families.values():
+        new: set[str] | None = None
+        while members and new != set():
+            best = max(members, key=lambda path: len(members[path] - seen))
+            if (members[best] - seen) or new is None:
+                chosen.append(best)
+            new = members.pop(best) - seen
+            seen |= new
+    return chosen
+
+
+def _module_types(path: Path) -> set[str]:
+    """Types of the modules that a config's model is built of, but for its backbone's."""
     from mmengine.config import Config
 
-    model = dict(Config.fromfile(path).get("model") or {})
+    model: Cfg = {}
+    with contextlib.suppress(Exception):  # trying it will say why
+        model = dict(Config.fromfile(path).get("model") or {})
     model.pop("backbone", None)
     return {str(part["type"]) for part in dicts_in(model) if "type" in part}
 
 
-def _serve(function: Callable[[Path], Any]) -> None:
-    """Answer each path of the standard input; mmdet's own prints go to the standard error."""
-    answers, sys.stdout = sys.stdout, sys.stderr
-    warnings.simplefilter("ignore")
-    for line in sys.stdin:
-        started = time.monotonic()
-        answer = function(Path(line.strip()))
-        answer["seconds"] = round(time.monotonic() - started, 1)
-        print(json.dumps(answer), file=answers, flush=True)
+def check(configs: Iterable[Path], timeout: float) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Try configs one after another in another process, which is started anew where it ends.
+
+    Yields:
+        A path, and ``outcome``, ``reason`` and ``seconds``, which are at most ``timeout``.
+    """
+    context = multiprocessing.get_context("spawn")
+    worker = None
+    try:
+        for path in configs:
+            if worker is None:
+                pipe, other = context.Pipe()
+                worker = context.Process(target=_serve, args=[other], daemon=True)
+                worker.start()
+                other.close()
+            try:
+                pipe.send(path)
+                reason = "" if pipe.poll(timeout) else f"not done after {timeout:g} seconds"
+                answer = {} if reason else pipe.recv()
+            except (EOFError, OSError):
+                worker.join()
+                reason = f"the process ended with status {worker.exitcode}"
+            if reason:
+                worker.kill()
+                worker = None
+                answer = {"outcome": "fails", "reason": reason, "seconds": timeout}
+            yield path, answer
+    finally:
+        if worker is not None:
+            worker.kill()
 
 
-if __name__ == "__main__":
+def _serve(pipe: Any) -> None:
+    """Try each config whose path comes through a pipe; whatever mmdet prints is not shown."""
     import torch
     import torch.distributed as dist
 
     import shufflenet_det  # noqa: F401  # makes mmdet importable
 
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.dup2(null, 2)
+    warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     # MMSyncBN asks for a process group.
     dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
-    _serve(try_config)
+    while True:
+        path = pipe.recv()
+        started = time.monotonic()
+        answer = try_config(path)
+        pipe.send({**answer, "seconds": round(time.monotonic() - started, 1)})

@@ -1,11 +1,10 @@
-"""NMS and box overlaps against plain loops."""
+"""NMS against plain loops."""
 
 import math
 
 import numpy as np
 import pytest
 import torch
-import torchvision
 
 import shufflenet_det  # noqa: F401  # lets mmcv.ops be imported
 
@@ -209,32 +208,3 @@ def test_nms_match_takes_a_box_whose_iou_is_the_threshold():
 
 def test_nms_match_of_no_boxes():
     assert ops.nms_match(torch.zeros(0, 5), 0.5) == []
-
-
-@pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("offset", [0, 1])
-def test_bbox_overlaps(offset, device):
-    """Boxes that are one wider and higher overlap without an offset as these do with one."""
-    a, b = (torch.tensor(make_boxes(30, seed)[0] + [0, 0, 1, 1]).float() for seed in (0, 1))
-    grown = torch.tensor([0, 0, offset, offset])
-    expected = torchvision.ops.box_iou(a + grown, b + grown)
-    result = ops.bbox_overlaps(a.to(device), b.to(device), offset=offset)
-    torch.testing.assert_close(result.cpu(), expected)
-    pairs = ops.bbox_overlaps(a, b, aligned=True, offset=offset)
-    torch.testing.assert_close(pairs, expected.diag())
-
-
-def test_bbox_overlaps_over_the_first_area():
-    a, b = torch.tensor([[0.0, 0, 4, 4], [0, 0, 2, 2]]), torch.tensor([[2.0, 0, 10, 4]])
-    assert ops.bbox_overlaps(a, b, mode="iof").tolist() == [[0.5], [0]]
-
-
-def test_bbox_overlaps_in_half_precision_does_not_overflow():
-    a = torch.tensor([[0, 0, 1000, 1000]]).half()
-    b = torch.tensor([[0, 0, 500, 1000]]).half()
-    assert ops.bbox_overlaps(a, b).tolist() == [[0.5]]
-
-
-@pytest.mark.parametrize("m, n", [(0, 3), (3, 0), (0, 0)])
-def test_bbox_overlaps_of_no_boxes(m, n):
-    assert ops.bbox_overlaps(torch.zeros(m, 4), torch.zeros(n, 4)).shape == (m, n)

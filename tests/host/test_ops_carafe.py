@@ -9,8 +9,6 @@ import shufflenet_det  # noqa: F401  # lets mmcv.ops be imported
 # isort: split
 from mmcv import ops
 
-from shufflenet_det.host import ops as ext
-
 KERNEL, GROUPS, SCALE = 3, 2, 2
 
 
@@ -34,22 +32,11 @@ def test_values(inputs):
                 if 0 <= y < 3 and 0 <= x < 4:
                     tap = (c // 2 * KERNEL + i) * KERNEL + j
                     expected[n, c, row, column] += features[n, c, y, x] * masks[n, tap, row, column]
-    for function in (ops.carafe, ops.carafe_naive):
-        torch.testing.assert_close(function(*inputs, KERNEL, GROUPS, SCALE), expected)
+    torch.testing.assert_close(ops.carafe(*inputs, KERNEL, GROUPS, SCALE), expected)
 
 
 def test_gradient(inputs):
     assert gradcheck(lambda *args: ops.carafe(*args, KERNEL, GROUPS, SCALE), inputs)
-
-
-def test_both_forms_have_the_same_gradient(inputs):
-    """mmcv calls the naive form's backward function on a GPU alone."""
-    output = ops.carafe(*inputs, KERNEL, GROUPS, SCALE)
-    expected = torch.autograd.grad(output.square().sum(), inputs)
-    features, masks = (tensor.detach() for tensor in inputs)
-    grads = torch.empty_like(features), torch.empty_like(masks)
-    ext.carafe_naive_backward(2 * output.detach(), features, masks, *grads, KERNEL, GROUPS, SCALE)
-    torch.testing.assert_close(grads, expected)
 
 
 def test_half_precision_under_autocast():

@@ -13,10 +13,10 @@ import importlib
 
 from mmcv import ops
 
-from shufflenet_det.host import ops as ext
+from shufflenet_det.host.ops import OPS
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
-POOLS = [ops.RoIAlign(2), ops.RoIAlign(2, pool_mode="max"), ops.RoIPool(2)]
+POOLS = [ops.RoIAlign(2), ops.RoIPool(2)]
 # Of both images: inside, over each border, thinner than a cell, much higher than wide, outside.
 ROIS = [
     [0, 1.3, 2.1, 9.7, 8.9],
@@ -60,21 +60,19 @@ def samples(start, size, bins, index, ratio):
     return [start + (index + (k + 0.5) / count) * size / bins for k in range(count)]
 
 
-def loop_roi_align(feature, roi, bins, scale, ratio, mode, aligned):
+def loop_roi_align(feature, roi, bins, scale, ratio, aligned):
     """One RoI's bins, ``(C, height, width)``."""
     image, *corners = roi.tolist()
     x1, y1, x2, y2 = (c * scale - aligned * 0.5 for c in corners)
     width, height = (s if aligned else max(s, 1) for s in (x2 - x1, y2 - y1))
-    reduce = {"max": max, "avg": lambda values: sum(values) / len(values)}[mode]
     output = torch.zeros(feature.size(1), *bins, dtype=torch.float64)
     for channel, row, column in torch.cartesian_prod(*map(torch.arange, output.shape)).tolist():
-        output[channel, row, column] = reduce(
-            [
-                bilinear(feature[int(image), channel], y, x)
-                for y in samples(y1, height, bins[0], row, ratio)
-                for x in samples(x1, width, bins[1], column, ratio)
-            ]
-        )
+        values = [
+            bilinear(feature[int(image), channel], y, x)
+            for y in samples(y1, height, bins[0], row, ratio)
+            for x in samples(x1, width, bins[1], column, ratio)
+        ]
+        output[channel, row, column] = sum(values) / len(values)
     return output
 
 
@@ -99,43 +97,26 @@ def loop_roi_pool(feature, roi, bins, scale):
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("mode", ["avg", "max"])
 @pytest.mark.parametrize("aligned", [True, False])
 @pytest.mark.parametrize("ratio, scale", [(0, 1.0), (0, 0.5), (2, 1.0), (3, 0.25)])
-def test_roi_align(feature, rois, ratio, scale, aligned, mode, device):
-    expected = [loop_roi_align(feature, r, (2, 3), scale, ratio, mode, aligned) for r in rois]
-    result = ops.roi_align(feature.to(device), rois.to(device), (2, 3), scale, ratio, mode, aligned)
+def test_roi_align(feature, rois, ratio, scale, aligned, device):
+    expected = [loop_roi_align(feature, r, (2, 3), scale, ratio, aligned) for r in rois]
+    result = ops.roi_align(
+        feature.to(device), rois.to(device), (2, 3), scale, ratio, "avg", aligned
+    )
     torch.testing.assert_close(result.cpu(), torch.stack(expected))
 
 
-@pytest.mark.parametrize("mode", ["avg", "max"])
 @pytest.mark.parametrize("aligned", [True, False])
 @pytest.mark.parametrize("ratio", [0, 2])
-def test_roi_align_gradient(feature, rois, ratio, aligned, mode):
+def test_roi_align_gradient(feature, rois, ratio, aligned):
     feature = feature[:, :2, :7, :8].clone().requires_grad_()
-    assert gradcheck(lambda x: ops.roi_align(x, rois, (2, 3), 0.7, ratio, mode, aligned), feature)
-
-
-def test_roi_align_max_gradient_goes_to_the_cells_of_the_greatest_sample():
-    feature = torch.zeros(1, 1, 4, 4)
-    feature[0, 0, 2, 1] = 8
-    feature.requires_grad_()
-    rois = torch.tensor([[0, 1.0, 1.0, 3.0, 3.0]])  # samples at 1 and 2
-    ops.roi_align(feature, rois, 1, 1.0, 2, "max", True).backward(torch.full((1, 1, 1, 1), 3.0))
-    assert feature.grad.nonzero().tolist() == [[0, 0, 2, 1]]
-    assert feature.grad.sum() == 3
-
-
-def test_roi_align_max_in_parts(feature, rois, monkeypatch):
-    expected = ops.roi_align(feature, rois, 2, 1.0, 2, "max")
-    module = importlib.import_module("shufflenet_det.host.ops.roi_align")
-    monkeypatch.setattr(module, "_SAMPLES_AT_ONCE", 100)
-    assert torch.equal(ops.roi_align(feature, rois, 2, 1.0, 2, "max"), expected)
+    assert gradcheck(lambda x: ops.roi_align(x, rois, (2, 3), 0.7, ratio, "avg", aligned), feature)
 
 
 def test_roi_pool_in_parts(feature, rois, monkeypatch):
     expected = ops.roi_pool(feature, rois, (3, 2), 0.5)
-    module = importlib.import_module("shufflenet_det.host.ops.roi_pool")
+    module = importlib.import_module("shufflenet_det.host.ops.roi_pooling")
     monkeypatch.setattr(module, "_VALUES_AT_ONCE", 40)
     assert torch.equal(ops.roi_pool(feature, rois, (3, 2), 0.5), expected)
 
@@ -166,10 +147,9 @@ def test_a_roi_with_a_coordinate_that_is_no_number(feature, rois, pool, value, d
 
 
 @pytest.mark.parametrize("size", [1e6, 1e9, 1e15])
-@pytest.mark.parametrize("mode", ["avg", "max"])
-def test_a_huge_roi_is_cut_far_beyond_the_map(feature, mode, size):
+def test_a_huge_roi_is_cut_far_beyond_the_map(feature, size):
     """It has one sample a cell; 256 cells and more beyond the map it ends."""
-    pool = ops.RoIAlign(1, pool_mode=mode)
+    pool = ops.RoIAlign(1)
     cut = pool(feature, torch.tensor([[0, -256.0, -256, 268, 268]]).double())
     huge = pool(feature, torch.tensor([[0, -size, -size, size, size]]).double())
     torch.testing.assert_close(huge, cut)
@@ -201,7 +181,7 @@ def loop_deform_roi_pool(feature, roi, offset, bins, scale, ratio, gamma):
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("ratio, scale", [(0, 1.0), (0, 0.5), (2, 0.25)])
 def test_deform_roi_pool(feature, rois, ratio, scale, device, monkeypatch):
-    module = importlib.import_module("shufflenet_det.host.ops.deform_roi_pool")
+    module = importlib.import_module("shufflenet_det.host.ops.deform_roi_pooling")
     monkeypatch.setattr(module, "_SAMPLES_AT_ONCE", 100)
     offset = torch.randn(len(rois), 2, 2, 3, generator=torch.Generator().manual_seed(0)).double()
     pool = ops.DeformRoIPool((2, 3), scale, ratio, gamma=0.3)
@@ -226,19 +206,12 @@ def test_deform_roi_pool_gradient(feature, rois, ratio):
     assert gradcheck(lambda x, shift: pool(x, rois[:5], shift), (feature, offset))
 
 
-@pytest.mark.parametrize("mode", ["avg", "max"])
-def test_roi_align_of_a_roi_without_size(feature, mode):
+def test_roi_align_of_a_roi_without_size(feature):
     feature.requires_grad_()
-    output = ops.roi_align(feature, torch.tensor([[0, 5.0, 5, 5, 5]]).double(), 2, 1.0, 0, mode)
+    output = ops.roi_align(feature, torch.tensor([[0, 5.0, 5, 5, 5]]).double(), 2, 1.0, 0)
     output.sum().backward()
     assert not output.any()
     assert not feature.grad.any()
-
-
-def test_roi_align_max_overwrites_its_buffers_where_a_roi_has_no_size(feature):
-    roi, buffers = torch.tensor([[0, 5.0, 5, 5, 5]]).double(), torch.full((3, 1, 3, 2, 2), 7.0)
-    ext.roi_align_forward(feature, roi, *buffers, 2, 2, 1.0, 0, 0, True)
-    assert [buffer.unique().tolist() for buffer in buffers] == [[0], [-1], [-1]]
 
 
 @pytest.mark.parametrize("pool", POOLS)
@@ -263,12 +236,11 @@ def test_half_precision(feature, rois, pool, dtype):
     torch.testing.assert_close(feature.grad.float(), copy.grad, rtol=0.05, atol=0.05)
 
 
-@pytest.mark.parametrize("mode", ["avg", "max"])
-def test_roi_align_under_autocast(feature, rois, mode):
+def test_roi_align_under_autocast(feature, rois):
     feature, rois = feature.bfloat16(), rois.bfloat16()
-    expected = ops.roi_align(feature, rois, 2, 1.0, 0, mode)
+    expected = ops.roi_align(feature, rois, 2, 1.0, 0)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert torch.equal(ops.roi_align(feature, rois, 2, 1.0, 0, mode), expected)
+        assert torch.equal(ops.roi_align(feature, rois, 2, 1.0, 0), expected)
 
 
 @pytest.mark.parametrize("pool", POOLS)
@@ -309,12 +281,16 @@ def test_roi_pool_of_a_roi_without_area(feature, x2):
 @pytest.mark.parametrize("name", ["roi_align_backward", "roi_pool_backward"])
 def test_gradients_are_added(feature, rois, name):
     grad_output, grad_input = torch.ones(6, 3, 2, 2).double(), torch.zeros_like(feature)
-    if name == "roi_align_backward":
-        args = grad_output, rois, None, None, grad_input, 2, 2, 1.0, 0, 1, True
-    else:
-        args = grad_output, rois, torch.zeros_like(grad_output).int(), grad_input, 2, 2, 1.0
-    getattr(ext, name)(*args)
+    sizes = {"aligned_height": 2, "aligned_width": 2, "sampling_ratio": 0, "pool_mode": 1}
+    argmax = [torch.zeros_like(grad_output).int()] * (2 if name == "roi_align_backward" else 1)
+    args = grad_output, rois, *argmax, grad_input
+    OPS[name](*args, spatial_scale=1.0, aligned=True, **sizes)
     once = grad_input.clone()
-    getattr(ext, name)(*args)
+    OPS[name](*args, spatial_scale=1.0, aligned=True, **sizes)
     assert once.any()
     torch.testing.assert_close(grad_input, 2 * once)
+
+
+def test_the_greatest_sample_is_not_carried(feature, rois):
+    with pytest.raises(NotImplementedError, match=r"pool_mode='max'.*compiled mmcv"):
+        ops.roi_align(feature, rois, 2, 1.0, 0, "max")

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from shufflenet_det.cli import run_tool
-from shufflenet_det.host import stock_check, stock_configs
+from shufflenet_det.host import stock_configs
 
 
 @pytest.mark.parametrize(
@@ -43,13 +43,13 @@ def test_configs_train_and_predict(tmp_path):
     """DCN v2 with large offsets, a masked convolution, one that is not applicable; then resumed."""
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- mmdet:start -->\n<!-- mmdet:end -->\nafter\n")
-    folder = stock_check.configs_folder()
+    folder = stock_configs.all_configs()[0].parent.parent
     names = (
         "dyhead/atss_r50-caffe_fpn_dyhead_1x_coco.py",
         "guided_anchoring/ga-retinanet_r50_fpn_1x_coco.py",
         "tridentnet/tridentnet_r50-caffe_1x_coco.py",
     )
-    answers = dict(stock_check.check([folder / name for name in names], timeout=300))
+    answers = dict(stock_configs.check([folder / name for name in names], timeout=300))
     outcomes = [answers[folder / name]["outcome"] for name in names]
     assert outcomes == ["works", "works", "not applicable"], answers
 
@@ -67,10 +67,10 @@ def test_a_config_that_ends_the_process_is_a_result(tmp_path):
     (tmp_path / "bad").mkdir()
     bad = tmp_path / "bad" / "ends.py"
     bad.write_text("model = __import__('os')._exit(7)\n")
-    ((_, ended),) = stock_check.check([bad], timeout=300)
+    ((_, ended),) = stock_configs.check([bad], timeout=300)
     assert (ended["outcome"], ended["reason"]) == ("fails", "the process ended with status 7")
     bad.write_text("model = __import__('time').sleep(600)\n")
-    ((_, slow),) = stock_check.check([bad], timeout=0.1)
+    ((_, slow),) = stock_configs.check([bad], timeout=0.1)
     assert slow["reason"] == "not done after 0.1 seconds"
 
 

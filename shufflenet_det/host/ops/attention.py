@@ -4,15 +4,14 @@ computes in PyTorch on a CPU and asks of its compiled module on a GPU.
 Shapes: value ``(N, cells of all levels, heads, D)``, spatial shapes ``(L, 2)``, height before
 width, level start index ``(L,)``, sampling locations ``(N, queries, heads, L, points, 2)``, x
 before y, from 0 to 1 over a map, attention weights ``(N, queries, heads, L, points)``, output
-``(N, queries, heads · D)``. Computed in float32 or float64; ``im2col_step`` changes nothing.
+``(N, queries, heads · D)``.
 """
 
 from functools import partial
 
-import torch
 from torch import Tensor
 
-from shufflenet_det.host.ops.kernel import compute_dtype, gradients
+from .kernel import forward, gradients
 
 
 def ms_deform_attn_forward(
@@ -21,13 +20,11 @@ def ms_deform_attn_forward(
     level_start_index: Tensor,
     sampling_locations: Tensor,
     attention_weights: Tensor,
-    im2col_step: int,
+    **sizes: int,
 ) -> Tensor:
     """The attended values, by mmcv's own PyTorch function."""
-    dtype = compute_dtype(value)
-    inputs = (tensor.to(dtype) for tensor in (value, sampling_locations, attention_weights))
-    with torch.autocast(value.device.type, enabled=False):
-        return _attend(spatial_shapes, *inputs).to(value.dtype)
+    attend = partial(_attend, spatial_shapes)
+    return forward(attend, value, sampling_locations, attention_weights).to(value.dtype)
 
 
 def ms_deform_attn_backward(
@@ -37,16 +34,14 @@ def ms_deform_attn_backward(
     sampling_locations: Tensor,
     attention_weights: Tensor,
     grad_output: Tensor,
-    grad_value: Tensor,
-    grad_sampling_loc: Tensor,
-    grad_attn_weight: Tensor,
-    im2col_step: int,
+    *written: Tensor,
+    **sizes: int,
 ) -> None:
     """Writes the gradients by value, locations and weights."""
     inputs = value, sampling_locations, attention_weights
     grads = gradients(partial(_attend, spatial_shapes), inputs, grad_output)
-    for written, grad in zip((grad_value, grad_sampling_loc, grad_attn_weight), grads, strict=True):
-        written.copy_(grad)
+    for buffer, grad in zip(written, grads, strict=True):
+        buffer.copy_(grad)
 
 
 def _attend(spatial_shapes: Tensor, value: Tensor, locations: Tensor, weights: Tensor) -> Tensor:

@@ -1,8 +1,7 @@
 """Deformable convolution, v1 (https://arxiv.org/abs/1703.06211) and v2 with a mask
 (https://arxiv.org/abs/1811.11168).
 
-torchvision's kernels choose by themselves how many images to take at once, so ``im2col_step``
-changes nothing. A sample whose offset is NaN is 0, as in mmcv, and passes no gradient.
+A sample whose offset is NaN is 0, as in mmcv, and passes no gradient.
 
 Shapes, in all functions here: input ``(N, C_in, H, W)``, weight ``(C_out, C_in / groups, kH, kW)``,
 offset ``(N, deformable_groups · kH · kW · 2, H_out, W_out)`` with y before x, mask
@@ -11,39 +10,19 @@ mask of v2 may be larger maps than the output, as mmdet's DyHead gives them: lik
 which knows the output's shape alone, the first numbers of each image are read as if they had it.
 """
 
-import weakref
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from shufflenet_det.host.ops.kernel import compute_dtype, kernel
+from .kernel import compute_dtype, kernel
 
 # Outside of every feature map, and exact in half precision.
 _OUTSIDE = 2.0**15
-
-
-class _Geometry(NamedTuple):
-    """The kernels' integer arguments, in their order."""
-
-    stride_h: int
-    stride_w: int
-    pad_h: int
-    pad_w: int
-    dilation_h: int
-    dilation_w: int
-    groups: int
-    deformable_groups: int
-
-
-class _Gradients(NamedTuple):
-    """What the backward kernel returns, in its order."""
-
-    input: Tensor
-    weight: Tensor
-    offset: Tensor
-    mask: Tensor
-    bias: Tensor
+# mmcv's names of the kernels' integers, in their order.
+_V1 = ("dH", "dW", "padH", "padW", "dilationH", "dilationW", "group", "deformable_group")
+_V2 = ("stride_h", "stride_w", "pad_h", "pad_w", "dilation_h", "dilation_w", *_V1[-2:])
 
 
 def deform_conv_forward(
@@ -53,21 +32,10 @@ def deform_conv_forward(
     output: Tensor,
     columns: Tensor,
     ones: Tensor,
-    kW: int,
-    kH: int,
-    dW: int,
-    dH: int,
-    padW: int,
-    padH: int,
-    dilationW: int,
-    dilationH: int,
-    group: int,
-    deformable_group: int,
-    im2col_step: int,
+    **sizes: int,
 ) -> None:
     """Writes ``output``."""
-    geometry = _Geometry(dH, dW, padH, padW, dilationH, dilationW, group, deformable_group)
-    output.copy_(_forward(input, weight, offset, None, None, geometry))
+    output.copy_(_call("deform_conv2d", sizes, [input, weight, offset]))
 
 
 def deform_conv_backward_input(
@@ -78,28 +46,17 @@ def deform_conv_backward_input(
     gradOffset: Tensor,
     weight: Tensor,
     columns: Tensor,
-    kW: int,
-    kH: int,
-    dW: int,
-    dH: int,
-    padW: int,
-    padH: int,
-    dilationW: int,
-    dilationH: int,
-    group: int,
-    deformable_group: int,
-    im2col_step: int,
+    **sizes: int,
 ) -> None:
     """Adds to ``gradInput`` and writes ``gradOffset``.
 
     torchvision's kernel computes the weight's gradient along with them. It is left at ``columns``,
-    mmcv's scratch buffer, for the call of :func:`deform_conv_backward_parameters` that follows.
+    a forward pass's own scratch buffer, for :func:`deform_conv_backward_parameters`, which follows.
     """
-    geometry = _Geometry(dH, dW, padH, padW, dilationH, dilationW, group, deformable_group)
-    grads = _backward(gradOutput, input, weight, offset, None, geometry)
-    gradInput += grads.input
-    gradOffset.copy_(grads.offset)
-    columns.weight_gradient = weakref.ref(gradOutput), grads.weight  # type: ignore[attr-defined]
+    grad_input, grad_weight, grad_offset, *_ = _backward(gradOutput, sizes, [input, weight, offset])
+    gradInput += grad_input
+    gradOffset.copy_(grad_offset)
+    columns.weight_gradient = grad_weight  # type: ignore[attr-defined]
 
 
 def deform_conv_backward_parameters(
@@ -109,29 +66,14 @@ def deform_conv_backward_parameters(
     gradWeight: Tensor,
     columns: Tensor,
     ones: Tensor,
-    kW: int,
-    kH: int,
-    dW: int,
-    dH: int,
-    padW: int,
-    padH: int,
-    dilationW: int,
-    dilationH: int,
-    group: int,
-    deformable_group: int,
     scale: float,
-    im2col_step: int,
+    **sizes: int,
 ) -> None:
-    """Adds ``scale`` times the weight's gradient to ``gradWeight``.
-
-    Takes it from ``columns`` if :func:`deform_conv_backward_input` has left it there for the same
-    ``gradOutput``.
-    """
-    computed_for, grad = vars(columns).pop("weight_gradient", (None, None))
-    if computed_for is None or computed_for() is not gradOutput:
-        geometry = _Geometry(dH, dW, padH, padW, dilationH, dilationW, group, deformable_group)
+    """Adds ``scale`` times the weight's gradient to ``gradWeight``."""
+    grad = vars(columns).pop("weight_gradient", None)
+    if grad is None:
         weight = torch.zeros_like(gradWeight)  # its gradient does not depend on its value
-        grad = _backward(gradOutput, input, weight, offset, None, geometry).weight
+        grad = _backward(gradOutput, sizes, [input, weight, offset])[1]
     gradWeight.add_(grad, alpha=scale)
 
 
@@ -144,24 +86,13 @@ def modulated_deform_conv_forward(
     mask: Tensor,
     output: Tensor,
     columns: Tensor,
-    kernel_h: int,
-    kernel_w: int,
-    stride_h: int,
-    stride_w: int,
-    pad_h: int,
-    pad_w: int,
-    dilation_h: int,
-    dilation_w: int,
-    group: int,
-    deformable_group: int,
     with_bias: bool,
+    **sizes: int,
 ) -> None:
     """Writes ``output``; ``bias``, ``(C_out,)``, is not read unless ``with_bias``."""
-    geometry = _Geometry(
-        stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, group, deformable_group
-    )
     offset, mask = (_shaped(tensor, output.shape) for tensor in (offset, mask))
-    output.copy_(_forward(input, weight, offset, mask, bias if with_bias else None, geometry))
+    inputs = [input, weight, offset, mask, *([bias] if with_bias else [])]
+    output.copy_(_call("deform_conv2d", sizes, inputs))
 
 
 def modulated_deform_conv_backward(
@@ -178,30 +109,20 @@ def modulated_deform_conv_backward(
     grad_offset: Tensor,
     grad_mask: Tensor,
     grad_output: Tensor,
-    kernel_h: int,
-    kernel_w: int,
-    stride_h: int,
-    stride_w: int,
-    pad_h: int,
-    pad_w: int,
-    dilation_h: int,
-    dilation_w: int,
-    group: int,
-    deformable_group: int,
     with_bias: bool,
+    **sizes: int,
 ) -> None:
     """Adds to ``grad_input``, ``grad_weight`` and ``grad_bias`` (if ``with_bias``), writes the
     other two gradients."""
-    geometry = _Geometry(
-        stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, group, deformable_group
-    )
     offset, mask = (_shaped(tensor, grad_output.shape) for tensor in (offset, mask))
-    grads = _backward(grad_output, input, weight, offset, mask, geometry)
-    grad_input += grads.input
-    grad_weight += grads.weight
+    by_input, by_weight, by_offset, by_mask, by_bias = _backward(
+        grad_output, sizes, [input, weight, offset, mask]
+    )
+    grad_input += by_input
+    grad_weight += by_weight
     if with_bias:
-        grad_bias += grads.bias
-    for written, grad in ((grad_offset, grads.offset), (grad_mask, grads.mask)):
+        grad_bias += by_bias
+    for written, grad in ((grad_offset, by_offset), (grad_mask, by_mask)):
         flat = written.new_zeros(written.shape).flatten(1)
         flat[:, : grad[0].numel()] = grad.flatten(1)
         written.copy_(flat.view(written.shape))
@@ -216,78 +137,57 @@ def _shaped(tensor: Tensor, output: torch.Size) -> Tensor:
     return tensor.flatten(1)[:, :count].view(len(tensor), -1, *size)
 
 
-def _forward(
-    input: Tensor,
-    weight: Tensor,
-    offset: Tensor,
-    mask: Tensor | None,
-    bias: Tensor | None,
-    geometry: _Geometry,
-) -> Tensor:
+def _geometry(sizes: Mapping[str, int]) -> list[int]:
+    return [sizes[name] for name in (_V1 if "dH" in sizes else _V2)]
+
+
+def _call(
+    name: str, sizes: Mapping[str, int], inputs: Sequence[Tensor], grads: Sequence[Tensor] = ()
+) -> Any:
+    """A kernel of torchvision's, of input, weight, offset and, if there are any, mask and bias.
+
+    Offsets are passed without NaN, at which the kernel reads other memory, and infinity.
+    """
+    input, weight, offset, *rest = inputs
+    mask = rest[0] if rest else input.new_zeros(len(input), 1)
+    bias = rest[1] if len(rest) > 1 else input.new_zeros(len(weight))
     return kernel(
-        "deform_conv2d",
+        name,
         compute_dtype(input, cuda_half=True),
+        *grads,
         input,
         weight,
-        _numbers(offset),
-        input.new_zeros(len(input), 1) if mask is None else mask,
-        input.new_zeros(len(weight)) if bias is None else bias,
-        *geometry,
-        mask is not None,
+        offset.nan_to_num(nan=-_OUTSIDE, posinf=_OUTSIDE, neginf=-_OUTSIDE),
+        mask,
+        bias,
+        *_geometry(sizes),
+        bool(rest),
     )
 
 
 def _backward(
-    grad_output: Tensor,
-    input: Tensor,
-    weight: Tensor,
-    offset: Tensor,
-    mask: Tensor | None,
-    geometry: _Geometry,
-) -> _Gradients:
-    dtype = compute_dtype(input, cuda_half=True)
-    offset = _numbers(offset)
-    grads = _Gradients(
-        *kernel(
-            "_deform_conv2d_backward",
-            dtype,
-            grad_output,
-            input,
-            weight,
-            offset,
-            input.new_zeros(len(input), 1) if mask is None else mask,
-            input.new_zeros(len(weight)),
-            *geometry,
-            mask is not None,
-        )
-    )
-    inside = _inside(offset.to(dtype), weight.shape[2:], geometry)
-    return grads._replace(offset=grads.offset * inside)
-
-
-def _numbers(offset: Tensor) -> Tensor:
-    """Offsets without NaN, at which torchvision's kernel reads other memory, and infinity."""
-    return offset.nan_to_num(nan=-_OUTSIDE, posinf=_OUTSIDE, neginf=-_OUTSIDE)
-
-
-def _inside(offset: Tensor, kernel_size: torch.Size, geometry: _Geometry) -> Tensor:
-    """1 where a sample lies above -1 on both axes, shaped like ``offset``.
+    grad_output: Tensor, sizes: Mapping[str, int], inputs: Sequence[Tensor]
+) -> list[Tensor]:
+    """Gradients by input, weight, offset, mask and bias.
 
     A sample at exactly -1, as many are while the offsets are zero, reads 0. To the right of it
     values fade in, and torchvision takes that slope for the offset's gradient; mmcv takes 0, the
-    slope to its left.
+    slope to its left, as is done here.
     """
-    taps_h, taps_w = kernel_size
-    batch, _, height, width = offset.shape
-    offset = offset.view(batch, geometry.deformable_groups, taps_h, taps_w, 2, height, width)
+    grads = list(_call("_deform_conv2d_backward", sizes, inputs, [grad_output]))
+    stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, _, groups = _geometry(sizes)
+    taps_h, taps_w = inputs[1].shape[2:]
+    offset = inputs[2].nan_to_num(nan=-_OUTSIDE)
+    offset = offset.to(grads[2].dtype).unflatten(1, (groups, taps_h, taps_w, 2))
 
     def grid(taps: int, dilation: int, size: int, stride: int, pad: int) -> Tensor:
         """Where each tap of each output cell lies without an offset, ``(taps, size)``."""
         tap = torch.arange(taps, device=offset.device)[:, None] * dilation
         return (tap + torch.arange(size, device=offset.device) * stride - pad).to(offset.dtype)
 
-    g = geometry
-    y = grid(taps_h, g.dilation_h, height, g.stride_h, g.pad_h)[:, None, :, None]
-    x = grid(taps_w, g.dilation_w, width, g.stride_w, g.pad_w)[None, :, None, :]
+    y = grid(taps_h, dilation_h, offset.size(-2), stride_h, pad_h)[:, None, :, None]
+    x = grid(taps_w, dilation_w, offset.size(-1), stride_w, pad_w)[None, :, None, :]
     inside = (offset[:, :, :, :, 0] + y > -1) & (offset[:, :, :, :, 1] + x > -1)
-    return inside[:, :, :, :, None].expand_as(offset).reshape(batch, -1, height, width)
+    inside = inside[:, :, :, :, None].expand_as(offset)
+    grads[2] = grads[2] * inside.reshape(grads[2].shape)
+    return grads

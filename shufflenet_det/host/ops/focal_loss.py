@@ -1,14 +1,15 @@
-"""Focal loss (https://arxiv.org/abs/1708.02002) over sigmoid and softmax scores.
+"""Focal loss over sigmoid scores (https://arxiv.org/abs/1708.02002).
 
-A label outside ``0 … C - 1`` is the background in the sigmoid loss and ignored in the softmax loss.
-It has no class weight; mmcv reads one from outside the tensor. Half precision is computed in
-float32.
+Shapes: input, output and gradient ``(N, C)``, the input as logits; target ``(N,)``, int64; weight
+``(C,)``, of the row of each label, or empty for none. A label outside ``0 … C - 1`` is the
+background. It has no class weight; mmcv reads one from outside the tensor. Half precision is
+computed in float32.
 """
 
 import torch
 from torch import Tensor
 
-from shufflenet_det.host.ops.kernel import compute_dtype
+from .kernel import compute_dtype
 
 # Smallest normal float32: mmcv's floor under each logarithm, in every precision.
 _TINY = torch.finfo(torch.float32).tiny
@@ -19,101 +20,44 @@ def sigmoid_focal_loss_forward(
 ) -> None:
     """Writes the loss of each score.
 
-    Args:
-        input: logits, ``(N, C)``.
-        target: labels, ``(N,)``, int64, at most ``C``.
-        weight: weight of the row of each label, ``(C,)``, or empty for none.
-        output: ``(N, C)``, overwritten.
-        gamma: focusing exponent.
-        alpha: weight of the positive scores; the negative ones have ``1 - alpha``.
-
     Raises:
-        ValueError: a label is greater than ``C``.
+        ValueError: A label is greater than ``C``.
     """
-    _check_labels(target, input.size(1))
+    classes = input.size(1)
+    if target.numel() and (greatest := int(target.max())) > classes:
+        raise ValueError(f"labels go up to {classes}, got {greatest}")
     p = input.to(compute_dtype(input)).sigmoid()
-    loss = (1 - p).clamp(min=_TINY).log().mul_(p.pow(gamma)).mul_(alpha - 1)
-    label, known = _safe_labels(target, input.size(1))
-    p = p.gather(1, label)
+    negative = (1 - p).clamp(min=_TINY).log().mul_(p.pow(gamma)).mul_(alpha - 1)
+    p = p.gather(1, _labels(target, classes))
     positive = -alpha * (1 - p).pow(gamma) * p.clamp(min=_TINY).log()
-    loss.scatter_(1, label, torch.where(known, positive, loss.gather(1, label)))
-    output.copy_(_weighted(loss, weight, label, known))
+    output.copy_(_combined(negative, positive, target, weight))
 
 
 def sigmoid_focal_loss_backward(
     input: Tensor, target: Tensor, weight: Tensor, grad_input: Tensor, gamma: float, alpha: float
 ) -> None:
-    """Writes the derivative of each score's loss by its logit, ``(N, C)``."""
+    """Writes the derivative of each score's loss by its logit."""
     p = input.to(compute_dtype(input)).sigmoid()
     q = 1 - p
-    grad = q.clamp(min=_TINY).log().mul_(q).mul_(gamma).sub_(p).mul_(p.pow(gamma)).mul_(alpha - 1)
-    label, known = _safe_labels(target, input.size(1))
-    p = p.gather(1, label)
+    negative = q.clamp(min=_TINY).log().mul_(q).mul_(gamma).sub_(p)
+    negative = negative.mul_(p.pow(gamma)).mul_(alpha - 1)
+    p = p.gather(1, _labels(target, input.size(1)))
     q = 1 - p
     positive = -alpha * q.pow(gamma) * (q - gamma * p * p.clamp(min=_TINY).log())
-    grad.scatter_(1, label, torch.where(known, positive, grad.gather(1, label)))
-    grad_input.copy_(_weighted(grad, weight, label, known))
+    grad_input.copy_(_combined(negative, positive, target, weight))
 
 
-def softmax_focal_loss_forward(
-    input: Tensor, target: Tensor, weight: Tensor, output: Tensor, gamma: float, alpha: float
-) -> None:
-    """Writes the loss of each row.
-
-    Args:
-        input: probabilities, that is, after the softmax, ``(N, C)``.
-        target: labels, ``(N,)``, int64, at most ``C``.
-        weight: weight of each label, ``(C,)``, or empty for none.
-        output: ``(N,)``, overwritten.
-        gamma: focusing exponent.
-        alpha: weight of all.
-
-    Raises:
-        ValueError: a label is greater than ``C``.
-    """
-    _check_labels(target, input.size(1))
-    label, known = _safe_labels(target, input.size(1))
-    p = input.to(compute_dtype(input)).gather(1, label)
-    loss = -alpha * (1 - p).pow(gamma) * p.clamp(min=_TINY).log()
-    output.copy_(_weighted(loss * known, weight, label, known)[:, 0])
+def _labels(target: Tensor, classes: int) -> Tensor:
+    """Labels that can be looked up, ``(N, 1)``."""
+    return target[:, None].clamp(0, classes - 1)
 
 
-def softmax_focal_loss_backward(
-    input: Tensor,
-    target: Tensor,
-    weight: Tensor,
-    buff: Tensor,
-    grad_input: Tensor,
-    gamma: float,
-    alpha: float,
-) -> None:
-    """Writes the derivative of each row's loss by its logits, ``(N, C)``.
-
-    ``buff``, ``(N,)``, receives the derivative by the label's logit over ``1 - p``.
-    """
-    softmax = input.to(compute_dtype(input))
-    label, known = _safe_labels(target, input.size(1))
-    p = softmax.gather(1, label)
-    q = 1 - p
-    slope = gamma * q.clamp(min=_TINY).pow(gamma - 1) * p * p.clamp(min=_TINY).log()
-    factor = _weighted(alpha * (slope - q.pow(gamma)) * known, weight, label, known)  # (N, 1)
-    buff.copy_(factor[:, 0])
-    grad_input.copy_((softmax * -factor).scatter_add_(1, label, factor))
-
-
-def _check_labels(target: Tensor, classes: int) -> None:
-    if target.numel() and (greatest := int(target.max())) > classes:
-        raise ValueError(f"labels go up to {classes}, got {greatest}")
-
-
-def _safe_labels(target: Tensor, classes: int) -> tuple[Tensor, Tensor]:
-    """Labels that can be looked up, and which of them are real; both ``(N, 1)``."""
-    label = target[:, None]
-    return label.clamp(0, classes - 1), (label >= 0) & (label < classes)
-
-
-def _weighted(loss: Tensor, weight: Tensor, label: Tensor, known: Tensor) -> Tensor:
-    """Multiplies each row of ``loss``, ``(N, C)`` or ``(N, 1)``, by its label's weight, if any."""
+def _combined(negative: Tensor, positive: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """``negative``, ``(N, C)``, with ``positive``, ``(N, 1)``, at the labels, and weighted."""
+    classes = negative.size(1)
+    label = _labels(target, classes)
+    known = label == target[:, None]
+    negative.scatter_(1, label, torch.where(known, positive, negative.gather(1, label)))
     if weight.numel() == 0:
-        return loss
-    return loss * torch.where(known, weight.to(loss.dtype)[label], 1)
+        return negative
+    return negative * torch.where(known, weight.to(negative.dtype)[label], 1)

@@ -1,4 +1,4 @@
-"""How the ops call torchvision's compiled kernels."""
+"""How the ops call torchvision's compiled kernels, and what PyTorch differentiates itself."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,16 +11,11 @@ from torch import Tensor
 def compute_dtype(tensor: Tensor, cuda_half: bool = False) -> torch.dtype:
     """The dtype to compute in: float64 as it is, everything else in float32.
 
-    Args:
-        tensor: one of the op's inputs.
-        cuda_half: float16 on CUDA stays float16, as in mmcv; for ops whose CUDA kernel in
-            torchvision takes it. Its CPU kernels lack float16, bfloat16, or both.
+    ``cuda_half`` lets float16 on CUDA stay float16, as in mmcv, for ops whose CUDA kernel in
+    torchvision takes it. Its CPU kernels lack float16, bfloat16, or both.
     """
-    if tensor.dtype == torch.float64 or (
-        cuda_half and tensor.is_cuda and tensor.dtype == torch.float16
-    ):
-        return tensor.dtype
-    return torch.float32
+    half = cuda_half and tensor.is_cuda and tensor.dtype == torch.float16
+    return tensor.dtype if half or tensor.dtype == torch.float64 else torch.float32
 
 
 def kernel(name: str, dtype: torch.dtype, *args: Any) -> Any:
@@ -29,21 +24,25 @@ def kernel(name: str, dtype: torch.dtype, *args: Any) -> Any:
     The first argument must be a tensor. Autocast is off meanwhile, or torchvision would do the
     work in float32 whatever the dtype.
     """
-    args = tuple(
+    cast = (
         arg.to(dtype) if isinstance(arg, Tensor) and arg.is_floating_point() else arg
         for arg in args
     )
     with torch.no_grad(), torch.autocast(args[0].device.type, enabled=False):
-        return getattr(torch.ops.torchvision, name)(*args)
+        return getattr(torch.ops.torchvision, name)(*cast)
+
+
+def forward(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+    """``function(*inputs)``, written in PyTorch, in ``compute_dtype`` and without autocast."""
+    dtype = compute_dtype(inputs[0])
+    with torch.autocast(inputs[0].device.type, enabled=False):
+        return function(*(tensor.to(dtype) for tensor in inputs))
 
 
 def gradients(
     function: Callable[..., Tensor], inputs: Sequence[Tensor], grad_output: Tensor
 ) -> tuple[Tensor, ...]:
-    """Gradients of ``function(*inputs)`` by each of ``inputs``, computed in ``compute_dtype``.
-
-    For ops that are written in PyTorch, whose backward functions mmcv calls apart.
-    """
+    """Gradients of ``function(*inputs)`` by each of ``inputs``, computed in ``compute_dtype``."""
     dtype = compute_dtype(grad_output)
     leaves = [tensor.detach().to(dtype).requires_grad_() for tensor in inputs]
     with torch.enable_grad(), torch.autocast(grad_output.device.type, enabled=False):

@@ -1,14 +1,14 @@
 """RoIs that torchvision's kernels can read.
 
-The kernels trust their input: an image's index out of range, or a coordinate that is no number,
-lets them read and write other memory or end the process, and a box of millions of cells with one
-sample a cell takes all memory.
+They trust their input: an image's index out of range, or a coordinate that is no number, lets them
+read and write other memory or end the process, and a box of millions of cells with one sample a
+cell takes all memory.
 """
 
 import torch
 from torch import Tensor
 
-from shufflenet_det.host.ops.kernel import compute_dtype
+from .kernel import compute_dtype
 
 # Where a RoI is put that has no place: outside of every feature map.
 _OUTSIDE = -(2.0**20)
@@ -25,8 +25,7 @@ def readable_rois(rois: Tensor, shape: torch.Size, spatial_scale: float, cut: bo
         rois: ``(n, 5)``: index of the image, ``x1, y1, x2, y2`` in pixels.
         shape: ``(N, C, H, W)`` of the feature map.
         spatial_scale: cells of the map per pixel.
-        cut: cuts what reaches more than 256 cells and more than the map's longer side beyond the
-            map: for one sample a cell, which would be all of them outside.
+        cut: cuts what reaches far beyond the map: for one sample a cell, most of them outside.
 
     Returns:
         ``rois`` itself in the usual case. A RoI with NaN, infinity or a number near it is moved out

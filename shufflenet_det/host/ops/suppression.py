@@ -1,24 +1,19 @@
-"""Non-maximum suppression: greedy, soft, and with the suppressed boxes listed."""
+"""Non-maximum suppression: greedy, soft, and with the suppressed boxes listed.
+
+Shapes: boxes ``(n, 4)``, ``x1, y1, x2, y2``; scores ``(n,)``. With an offset of 0 or 1 a box is
+``x2 - x1 + offset`` wide and ``y2 - y1 + offset`` high.
+"""
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from shufflenet_det.host.ops.kernel import compute_dtype, kernel
+from .kernel import compute_dtype, kernel
 
 
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:
-    """Keeps each box whose IoU with every kept box of higher score is at most the threshold.
-
-    Args:
-        boxes: ``(n, 4)``, ``x1, y1, x2, y2``.
-        scores: ``(n,)``.
-        iou_threshold: rounded to the boxes' precision before it is compared, as mmcv does.
-        offset: a box is ``x2 - x1 + offset`` wide and ``y2 - y1 + offset`` high; 0 or 1.
-
-    Returns:
-        Indices of the kept boxes, by falling score, ``(k,)``, int64.
-    """
+    """Indices, ``(k,)``, of the boxes whose IoU with every kept one of higher score is at most the
+    threshold, which is rounded to the boxes' precision, as mmcv does."""
     if boxes.numel() == 0:
         return boxes.new_empty(0, dtype=torch.long)
     dtype = compute_dtype(boxes)
@@ -41,15 +36,14 @@ def softnms(
     """Soft-NMS (https://arxiv.org/abs/1704.04503): lowers the scores of overlapping boxes.
 
     Args:
-        boxes: ``(n, 4)``, ``x1, y1, x2, y2``, on the CPU like all tensors here.
-        scores: ``(n,)``.
+        boxes: On the CPU, like all tensors here.
+        scores: Of the boxes.
         dets: ``(n, 5)``; the first ``k`` rows receive the kept boxes and their new scores.
-        iou_threshold: overlap from which a score is lowered; not used by method 2.
-        sigma: width of method 2's Gaussian.
-        min_score: a box is dropped as soon as its lowered score is below this.
-        method: 0 sets the score to 0, 1 multiplies it by ``1 - IoU``, 2 by
-            ``exp(-IoU² / sigma)``.
-        offset: as in :func:`nms`.
+        iou_threshold: Overlap from which a score is lowered; not used by method 2.
+        sigma: Width of method 2's Gaussian.
+        min_score: A box is dropped as soon as its lowered score is below this.
+        method: 0 sets the score to 0, 1 multiplies it by ``1 - IoU``, 2 by ``exp(-IoU² / sigma)``.
+        offset: See above.
 
     Returns:
         Indices of the kept boxes in the order in which they were picked, ``(k,)``, int64.
@@ -84,11 +78,7 @@ def softnms(
 
 
 def nms_match(dets: Tensor, iou_threshold: float) -> list[list[int]]:
-    """NMS that lists, with each kept box, the boxes which it suppresses.
-
-    Args:
-        dets: ``(n, 5)``, ``x1, y1, x2, y2, score``, on the CPU.
-        iou_threshold: a box is suppressed from this IoU on, the threshold included.
+    """NMS of ``x1, y1, x2, y2, score``, ``(n, 5)``, on the CPU, from the threshold on.
 
     Returns:
         A group for each kept box, by falling score: its index, then those of the boxes that it

@@ -1,0 +1,129 @@
+"""RoIAlign by mean (https://arxiv.org/abs/1703.06870) and RoIPool
+(https://arxiv.org/abs/1504.08083).
+
+Shapes: input ``(N, C, H, W)``, rois ``(n, 5)``: index of the image and ``x1, y1, x2, y2`` in
+pixels, output ``(n, C, h, w)``, argmax like it. A RoI with NaN or infinity gives 0, and no
+gradient. All functions raise IndexError for a RoI of an image that is not in the batch.
+
+torchvision rounds a RoI to whole cells before RoIPool divides it into bins, mmcv divides first. So
+the bins are computed here, and each of them is handed to torchvision's kernel as a RoI of one bin.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .kernel import compute_dtype, kernel
+from .rois import readable_rois
+
+# Values of RoIPool's output that are computed at once; bounds the copies to about 200 MiB.
+_VALUES_AT_ONCE = 2**24
+
+
+def roi_align_forward(
+    input: Tensor, rois: Tensor, output: Tensor, argmax_y: Tensor, argmax_x: Tensor, **sizes: Any
+) -> None:
+    """Writes ``output``, 0 where a bin has no sample.
+
+    With a ``sampling_ratio`` of 0, that is one sample a cell, a box is cut that reaches far beyond
+    the map; mmcv takes all memory for it.
+    """
+    rois, scale, size, sampling = _aligned(rois, input.shape, sizes)
+    dtype = compute_dtype(input, cuda_half=True)
+    output.copy_(kernel("roi_align", dtype, input, rois, scale, *size, *sampling))
+
+
+def roi_align_backward(
+    grad_output: Tensor,
+    rois: Tensor,
+    argmax_y: Tensor,
+    argmax_x: Tensor,
+    grad_input: Tensor,
+    **sizes: Any,
+) -> None:
+    """Adds the gradient of :func:`roi_align_forward` to ``grad_input``."""
+    shape = grad_input.shape
+    rois, scale, size, sampling = _aligned(rois, shape, sizes)
+    dtype = compute_dtype(grad_output, cuda_half=True)
+    grad_input += kernel(
+        "_roi_align_backward", dtype, grad_output, rois, scale, *size, *shape, *sampling
+    )
+
+
+def _aligned(
+    rois: Tensor, shape: torch.Size, sizes: dict[str, Any]
+) -> tuple[Tensor, float, tuple[int, int], tuple[int, bool]]:
+    """Readable RoIs, cells per pixel, bins, and how samples are taken."""
+    if sizes["pool_mode"] != 1:
+        raise NotImplementedError(
+            "RoIAlign with pool_mode='max' is not carried by shufflenet_det and needs a compiled "
+            "mmcv; no detector of mmdet's has it"
+        )
+    scale, ratio = sizes["spatial_scale"], sizes["sampling_ratio"]
+    rois = readable_rois(rois, shape, scale, cut=ratio <= 0)
+    size = sizes["aligned_height"], sizes["aligned_width"]
+    return rois, scale, size, (ratio, sizes["aligned"])
+
+
+def roi_pool_forward(
+    input: Tensor, rois: Tensor, output: Tensor, argmax: Tensor, spatial_scale: float, **sizes: int
+) -> None:
+    """Writes the greatest value of each bin, and its cell, ``y * W + x``.
+
+    They are 0 and -1 where a bin is empty. mmcv's cell is 0 there if the RoI has no area, and the
+    gradient of all its bins goes there.
+    """
+    rois = readable_rois(rois, input.shape, spatial_scale, cut=False)
+    at_once = max(1, _VALUES_AT_ONCE // max(1, output[:1].numel()))
+    input = input.to(compute_dtype(input))
+    parts = (tensor.split(at_once) for tensor in (rois, output, argmax))
+    for part, output_part, argmax_part in zip(*parts, strict=True):
+        _pool(input, part, output_part, argmax_part, spatial_scale)
+
+
+def roi_pool_backward(
+    grad_output: Tensor,
+    rois: Tensor,
+    argmax: Tensor,
+    grad_input: Tensor,
+    spatial_scale: float,
+    **sizes: int,
+) -> None:
+    """Adds the gradient of :func:`roi_pool_forward` to ``grad_input``."""
+    rois = readable_rois(rois, grad_input.shape, spatial_scale, cut=False)
+    grad_input += kernel(
+        "_roi_pool_backward",
+        compute_dtype(grad_output),
+        grad_output,
+        rois,
+        argmax,
+        spatial_scale,
+        *grad_output.shape[2:],
+        *grad_input.shape,
+    )
+
+
+def _pool(
+    input: Tensor, rois: Tensor, output: Tensor, argmax: Tensor, spatial_scale: float
+) -> None:
+    channels, *cells = input.shape[1:]
+    dtype = input.dtype
+    rois = rois.to(dtype)
+    start = rois[:, [2, 1]] * spatial_scale  # (n, 2), y before x
+    end = (rois[:, [4, 3]] + 1) * spatial_scale
+    first, last = [], []  # cells of each bin, y and x, in shapes that make (n, h, w) of both
+    for axis, shape in enumerate(((-1, output.size(2), 1), (-1, 1, output.size(3)))):
+        count = output.size(2 + axis)
+        edge = torch.arange(count + 1, dtype=dtype, device=rois.device)
+        edges = edge * ((end - start)[:, axis, None] / count) + start[:, axis, None]
+        first.append(edges[:, :-1].floor().clamp(0, cells[axis]).view(shape))
+        last.append(edges[:, 1:].ceil().clamp(0, cells[axis]).view(shape) - 1)
+    well_formed = (end > start).all(1)[:, None, None]
+    filled = well_formed & (last[0] >= first[0]) & (last[1] >= first[1])  # (n, h, w)
+    # x1, y1, x2, y2; an empty bin is put out of the map.
+    corners = [torch.where(filled, edge, sum(cells)) for edge in (*first[::-1], *last[::-1])]
+    bins = torch.stack([rois[:, 0, None, None].expand(filled.shape), *corners], dim=-1)
+    pooled = kernel("roi_pool", dtype, input, bins.reshape(-1, 5), 1.0, 1, 1)
+    for written, values in zip((output, argmax), pooled, strict=True):
+        written.copy_(values.view(*filled.shape, channels).permute(0, 3, 1, 2))
