@@ -50,6 +50,7 @@ SMALL_RCNN = [
     "model.backbone.norm_eval=False",
     "model.roi_head.bbox_head.fc_out_channels=16",
     "model.train_cfg.rcnn.sampler.num=32",
+    "model.test_cfg.rpn.max_per_img=50",
     *(f"{s}_dataloader.dataset.pipeline.1.scale=(128,96)" for s in ("val", "test")),
     "train_dataloader.dataset.pipeline.2.scale=(128,96)",
     "train_cfg.max_epochs=1",

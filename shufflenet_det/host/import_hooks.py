@@ -12,6 +12,7 @@ mmcv.ops``, and with it ``import mmdet.models``, fails. Here the name resolves t
 """
 
 import copy
+import functools
 import importlib
 import importlib.util
 import sys
@@ -156,6 +157,20 @@ def _extend_safe_loader(module: ModuleType) -> None:
         importlib.import_module(f"{__package__}.checkpoints")
 
 
+def _format_once(module: ModuleType) -> None:
+    """mmengine formats the same config's text for every checkpoint, log and file: 0.2 s each."""
+    format_code = module.FormatCode
+
+    @functools.lru_cache(maxsize=8)
+    def formatted(text: str, style: tuple, options: tuple) -> Any:
+        return format_code(text, style_config=dict(style), **dict(options))
+
+    def format_or_recall(text: str, style_config: dict, **options: Any) -> Any:
+        return formatted(text, tuple(style_config.items()), tuple(options.items()))
+
+    module.FormatCode = format_or_recall  # type: ignore[attr-defined]
+
+
 def _find_loader(module: ModuleType) -> None:
     """``pkgutil.find_loader`` is deprecated, and gone in Python 3.14."""
 
@@ -204,6 +219,7 @@ def _quiet_meshgrid(module: ModuleType) -> None:
 _WORKAROUNDS: dict[str, Callable[[ModuleType], None]] = {
     "torch": _extend_safe_loader,
     "mmengine": _extend_safe_loader,
+    "mmengine.config.config": _format_once,
     "mmengine.fileio": _in("local_files"),
     "mmengine.utils.package_utils": _in("installed_packages"),
     "mmengine.utils.dl_utils.misc": _find_loader,

@@ -142,3 +142,18 @@ def test_what_mmcv_reports_about_the_kernels():
 
     assert "torchvision" in get_compiler_version()
     assert get_compiling_cuda_version()
+
+
+def test_the_text_of_a_config_is_formatted_once(monkeypatch):
+    from mmengine.config import Config, config
+    from yapf.yapflib.yapf_api import FormatCode
+
+    cfg = Config({"model": {"type": "A", "values": list(range(40))}, "name": "once"})
+    text = cfg.pretty_text
+    with monkeypatch.context() as patch:
+        patch.setattr("yapf.yapflib.yapf_api.FormatTree", None)  # formats no more
+        assert cfg.pretty_text == text
+    cfg.name = "twice"
+    assert cfg.pretty_text == text.replace("once", "twice")
+    monkeypatch.setattr(config, "FormatCode", FormatCode)  # mmengine's own
+    assert cfg.pretty_text == text.replace("once", "twice")
