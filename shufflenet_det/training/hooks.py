@@ -40,17 +40,6 @@ def of_every_run() -> list[Hook]:
     return [FiniteHook(), SeedHook(), SummaryHook(), CurvesHook(), InterruptHook()]
 
 
-class ChannelsLast(Hook):
-    """Trains with maps in channels-last memory, which a CPU's convolutions are faster on.
-
-    What is computed is the same to rounding, and so are checkpoints.
-    """
-
-    def before_train(self, runner: Runner) -> None:
-        """Change the weights' memory format; maps follow it."""
-        runner.model.to(memory_format=torch.channels_last)
-
-
 class FiniteHook(Hook):
     """Stops at the first loss that is not finite, and lets no such weights be saved."""
 
