@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # ``type='shufflenet_det.NAME'``.
 _LAZY = {
     "BilinearPAN": ".detectors.ghost_pan",
-    "ChannelsLast": ".training.hooks",
+    "ChannelsLast": ".training.channels_last",
     "Detector": ".detector",
     "EstimateStatistics": ".detectors.statistics",
     "FasterRCNNC4": ".detectors.stage4_head",

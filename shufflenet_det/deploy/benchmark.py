@@ -27,6 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from ..backbones import ShuffleNetV1, ShuffleNetV2
+from ..training.channels_last import channels_last
 from .optimization import optimize
 from .verification import photographs
 
@@ -297,7 +298,7 @@ def steps(size: tuple[int, int], batch: int, missing: Missing) -> list[Candidate
     for version, kind in (("V2 1.0x", ShuffleNetV2), ("V1 g3 1.0x", ShuffleNetV1)):
         torch.manual_seed(0)
         base = f"ours {version}, channels-last, bfloat16"
-        last: Any = kind().to(memory_format=torch.channels_last)
+        last = channels_last(kind())
         found.append(Candidate(base, step(copy.deepcopy(last), x, True), base=base))
         found.append(Candidate(f"ours {version}, channels-last", step(last, x), base=base))
         found.append(Candidate(f"ours {version}", step(kind(), x), base=base))
@@ -310,7 +311,7 @@ def steps(size: tuple[int, int], batch: int, missing: Missing) -> list[Candidate
             run = lambda m: m.parse_losses(m.loss(data["inputs"], data["data_samples"]))[0]  # noqa: E731
             base = next(iter(DETECTORS))
             found.append(Candidate(name, step(built(config, train=True), run=run), base=base))
-            last = built(config, train=True).to(memory_format=torch.channels_last)
+            last = channels_last(built(config, train=True))
             label = f"{name}, channels-last, bfloat16"
             found.append(Candidate(label, step(last, half=True, run=run), base=base))
     return found

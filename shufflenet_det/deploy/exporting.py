@@ -88,8 +88,8 @@ def _writer(out: Path, *, int8: bool) -> Writer:
     """What writes the format of a file's name."""
     quantizer = ("onnxruntime",) if int8 else ()
     known: dict[str, tuple[Writer, Sequence[str]]] = {
-        ".onnx": (_write_onnx, ("onnx", "onnx_ir", *quantizer)),
-        ".xml": (_write_openvino, ("onnx", "onnx_ir", "openvino", *quantizer)),
+        ".onnx": (_write_onnx, ("onnx", *quantizer)),
+        ".xml": (_write_openvino, ("onnx", "openvino", *quantizer)),
         ".param": (_write_ncnn, ("pnnx",)),
         ".tflite": (_write_tflite, ("litert_torch",)),
         ".pt2": (_write_program, ()),
@@ -141,9 +141,8 @@ class _Raw(nn.Module):
         self.network = network
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        outs = self.network(x)
-        count = len(outs) // 2
-        return torch.cat(outs[:count]), torch.cat(outs[count:])
+        scores, boxes, _ = self.network(x)
+        return torch.cat(scores), torch.cat(boxes)
 
 
 def _raw_network(
@@ -160,7 +159,7 @@ def _raw_network(
     divisor = made["pad_divisor"]
     x = torch.zeros(1, 3, *(-(-made[side] // divisor) * divisor for side in ("height", "width")))
     with torch.no_grad():
-        sizes = [maps.shape[-2:] for maps in network.head_maps(x)]
+        sizes = [scores.shape[-2:] for scores in network.maps(x)[1]]
     levels = [
         {**level, "height": int(height), "width": int(width)}
         for level, (height, width) in zip(network.levels, sizes, strict=True)

@@ -19,18 +19,15 @@ class DenseNetwork(nn.Module):
     Attributes:
         levels: What each level of the head regresses, for
             :func:`~shufflenet_det.deploy.runtime.decode.decode_level`.
-        raw: Return the regressions, not boxes.
-        maps: Return the maps that RoIs are read from, too.
     """
 
-    def __init__(self, detector: Any, head: Any, *, raw: bool = False, maps: bool = False) -> None:
+    def __init__(self, detector: Any, head: Any, *, raw: bool = False) -> None:
         """Take a detector apart.
 
         Args:
             detector: A detector of mmdet in evaluation mode.
             head: Its dense head, or its RPN.
             raw: Return the regressions, not boxes.
-            maps: Return the maps that RoIs are read from, too.
 
         Raises:
             ValueError: The head is none that can be exported.
@@ -40,13 +37,19 @@ class DenseNetwork(nn.Module):
         self.neck = detector.neck if getattr(detector, "with_neck", False) else None
         self.head = head
         self.raw = raw
-        self.maps = maps
         self.thin_conv = getattr(getattr(detector, "roi_head", None), "thin_conv", None)
         self.levels = head_levels(head)
         self.sigmoid = bool(getattr(head, "use_sigmoid_cls", True))
         self.channels = int(head.cls_out_channels)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+    def maps(self, x: Tensor) -> tuple[Any, Any, Any]:
+        """The neck's maps, and the head's of scores and of regressions, one for each level."""
+        feats = self.backbone(x)
+        if self.neck is not None:
+            feats = self.neck(feats)
+        return (feats, *self.head(feats)[:2])
+
+    def forward(self, x: Tensor) -> tuple[list[Tensor], list[Tensor], tuple[Tensor, ...]]:
         """Compute scores and boxes.
 
         Args:
@@ -54,12 +57,11 @@ class DenseNetwork(nn.Module):
 
         Returns:
             Scores of every level, (n_i, classes); boxes or regressions of every level, (n_i, …);
-            then, if asked for, the neck's maps.
+            the maps that RoIs are read from.
         """
-        feats = self._feats(x)
-        outs = self.head(feats)
+        feats, *outs = self.maps(x)
         scores, boxes = [], []
-        for level, cls, regression in zip(self.levels, outs[0], outs[1], strict=True):
+        for level, cls, regression in zip(self.levels, *outs, strict=True):
             height, width = cls.shape[-2:]
             cls = cls.float().permute(0, 2, 3, 1).reshape(-1, self.channels)
             scores.append(cls.sigmoid() if self.sigmoid else cls.softmax(-1)[:, :-1])
@@ -70,15 +72,7 @@ class DenseNetwork(nn.Module):
             boxes.append(regression)
         if self.thin_conv is not None:
             feats = (self.thin_conv(feats[-1]),)
-        return (*scores, *boxes, *(feats if self.maps else ()))
-
-    def head_maps(self, x: Tensor) -> list[Tensor]:
-        """The scores' map of every level, whose sizes are the levels'."""
-        return list(self.head(self._feats(x))[0])
-
-    def _feats(self, x: Tensor) -> tuple[Tensor, ...]:
-        feats = self.backbone(x)
-        return feats if self.neck is None else self.neck(feats)
+        return scores, boxes, feats
 
 
 class RoINetwork(nn.Module):

@@ -70,7 +70,9 @@ def quantize(proto: Any, images: Sequence[Path]) -> Any:
         def get_next(self) -> dict[str, np.ndarray] | None:
             return next(self.feeds, None)
 
-    chosen = inner_nodes([node for node in proto.graph.node if not _is_ours(node)])
+    # Without preprocessing, decoding and NMS.
+    network = [n for n in proto.graph.node if n.name.startswith(("/network/", "/rois/"))]
+    chosen = inner_nodes(network)
     level = logging.getLogger().level
     logging.getLogger().setLevel(logging.ERROR)
     try:
@@ -95,11 +97,6 @@ def quantize(proto: Any, images: Sequence[Path]) -> Any:
     del quantized.metadata_props[:]
     quantized.metadata_props.extend(proto.metadata_props)
     return quantized
-
-
-def _is_ours(node: Any) -> bool:
-    """Whether a node is of preprocessing, decoding or NMS, not of the network."""
-    return node.name.startswith(("image/", "boxes/"))
 
 
 def inner_nodes(network: Sequence[Any]) -> list[str]:

@@ -40,17 +40,6 @@ def of_every_run() -> list[Hook]:
     return [FiniteHook(), SeedHook(), SummaryHook(), CurvesHook(), InterruptHook()]
 
 
-class ChannelsLast(Hook):
-    """Trains in channels-last memory format, which makes convolutions faster on a CPU.
-
-    Results and checkpoints are the same up to rounding.
-    """
-
-    def before_train(self, runner: Runner) -> None:
-        """Change the memory format of the weights; feature maps follow."""
-        runner.model.to(memory_format=torch.channels_last)
-
-
 class FiniteHook(Hook):
     """Stops at the first loss that is not finite, and never saves weights that are not finite."""
 

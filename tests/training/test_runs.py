@@ -39,7 +39,12 @@ def test_a_training_says_what_a_person_needs(tiny, tmp_path, capfd):
     lines = printed.out.splitlines()
     # Training steps, validation steps and results, and the lines before and after.
     assert len(lines) == STEPS + 2 * 2 + 9
-    for part in ("ShuffleNetV2 from random weights", "11 training images of 80 classes", "eta", "best "):
+    for part in (
+        "ShuffleNetV2 from random weights",
+        "11 training images of 80 classes",
+        "eta",
+        "best ",
+    ):
         assert part in printed.out
     shown = [line for line in lines if line.startswith(("warning", "error"))]
     assert len(shown) == 1 and "the warm-up takes 500 of 6 steps" in shown[0]
