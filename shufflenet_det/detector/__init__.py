@@ -34,13 +34,10 @@ class Detector:
     """Detects objects in images.
 
     Args:
-        model: One of
-            - the name of a ready detector (``shufflenet-det models`` lists them); its weights are
-              downloaded on first use
-            - a config of this package or of mmdet, as a path or an mmengine ``Config``; needs
-              ``checkpoint``
-            - a checkpoint that contains its config
-            - an exported model such as ``model.onnx``, which runs without torch
+        model: The name of a ready detector (``shufflenet-det models`` lists them; the weights are
+            downloaded on first use), a config of this package or of mmdet (a path or an mmengine
+            ``Config``; needs ``checkpoint``), a checkpoint that contains its config, or an exported
+            model such as ``model.onnx`` (runs without torch).
         checkpoint: Path or URL of the weights, if ``model`` is a name or a config.
         score_threshold: Boxes with lower scores are left out, 0 to 1.
         device: Such as 'cpu' or 'cuda:0'. None: a GPU if available, otherwise the CPU.

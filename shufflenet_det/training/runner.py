@@ -93,7 +93,7 @@ class _Runner(Runner):
     def build_dataloader(  # type: ignore[override]
         self, dataloader: DataLoader | dict, seed: int | None = None, diff_rank_seed: bool = False
     ) -> DataLoader:
-        """As mmengine's; training samples depend on nothing but the seed and their place."""
+        """As in mmengine, but a training sample depends only on the seed and its position."""
         loader = Runner.build_dataloader(dataloader, seed, diff_rank_seed)
         if dataloader is self._train_dataloader and loader.batch_sampler is not None:
             _leave_out_single_image(loader, self.model)
