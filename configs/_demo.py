@@ -1,6 +1,6 @@
-# What --demo merges last over a config for COCO: the synthetic data set and minutes on a CPU.
-# The model stays; its backbone starts from random weights, so all of it is trained. Sizes and
-# repetitions inside the pipelines are set by shufflenet_det/training/demo.py.
+# --demo merges this file over a COCO config: a synthetic data set and a short training on a CPU. The
+# model stays the same. Its backbone starts from random weights, and all of it is trained.
+# shufflenet_det/training/demo.py sets image sizes and repetitions inside the pipelines.
 
 # ---- frequently changed ---------------------------------------------------------------------
 max_epochs = 8
@@ -12,14 +12,14 @@ model = dict(
         norm_cfg=dict(type='BN', requires_grad=True),
         norm_eval=False,
         frozen_stages=-1,
-        # Small weights learn faster under BatchNorm, as mmdet's SSDLite has them.
+        # With BatchNorm, small weights learn faster; mmdet's SSDLite does the same.
         init_cfg=dict(_delete_=True, type='TruncNormal', layer='Conv2d', std=0.03)))
 train_dataloader = dict(batch_size=batch_size, num_workers=2)
 val_dataloader = dict(num_workers=1)
 test_dataloader = dict(num_workers=1)
 train_cfg = dict(
     _delete_=True, type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=max_epochs // 2)
-# AdamW with a cosine schedule stands in for recipes that are written for days.
+# AdamW with a cosine schedule replaces recipes that are made for long training.
 optim_wrapper = dict(
     _delete_=True,
     type='OptimWrapper',
@@ -35,7 +35,7 @@ param_scheduler = [
         convert_to_iter_based=True),
 ]
 auto_scale_lr = dict(enable=False, base_batch_size=batch_size)
-# The schedule counts epochs, whatever the config's own did.
+# The schedule counts epochs, even if the config's own schedule counts iterations.
 default_hooks = dict(logger=dict(interval=10), checkpoint=dict(by_epoch=True, interval=1))
 log_processor = dict(by_epoch=True)
 randomness = dict(seed=0)

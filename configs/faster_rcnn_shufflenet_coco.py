@@ -1,24 +1,24 @@
 # Faster R-CNN with FPN on ShuffleNetV2 1.0x: 800x1333 pixels, 12 epochs of COCO 2017.
-# Measured with this file: not trained on COCO. See README.md for what was measured.
+# Not trained on COCO with this file. README.md lists the measurements.
 #
-# It is mmdet's faster-rcnn_r50_fpn_1x_coco but for the backbone, whose levels have strides 8, 16
-# and 32: anchors and RoI levels follow them, so that anchor sizes and the sizes of objects that
-# a stride serves are mmdet's.
+# This is mmdet's faster-rcnn_r50_fpn_1x_coco with another backbone. The backbone's strides are 8, 16
+# and 32, and anchors and RoI levels are adapted to them. The sizes of anchors and the sizes of objects
+# for each stride are mmdet's.
 
 # ---- frequently changed ---------------------------------------------------------------------
 data_root = 'data/coco/'
 num_classes = 80
-# None trains from random weights; a COCO detector loses some points of AP by it.
+# None: random weights, which cost a COCO detector some points of AP.
 pretrained = 'torchvision://shufflenet_v2_x1_0.imagenet1k_v1'
-batch_size = 2  # images a GPU
+batch_size = 2  # images per GPU
 num_workers = 2
-lr = 0.02  # for 16 images a step; --auto-scale-lr fits it to other batches
+lr = 0.02  # for 16 images per step; --auto-scale-lr adapts it to other batch sizes
 max_epochs = 12
-scale = (1333, 800)  # the long side at most, the short side
+scale = (1333, 800)  # maximum of the long side, the short side
 # ---------------------------------------------------------------------------------------------
 
-# Both this line and the dotted type below import the plugin: the type alone does in a config
-# that inherits this one and has custom_imports of its own.
+# This line and the dotted type below both import the package. The type is enough in a config that
+# inherits from this one and replaces custom_imports.
 custom_imports = dict(imports=['shufflenet_det'], allow_failed_imports=False)
 
 model = dict(
@@ -34,7 +34,7 @@ model = dict(
         widen_factor=1.0,
         out_indices=(1, 2, 3),
         norm_cfg=dict(type='BN', requires_grad=True),
-        # Two images a GPU are too few for batch statistics, unless there are no others.
+        # Two images per GPU are too few for batch statistics, so pretrained ones are kept.
         norm_eval=pretrained is not None,
         init_cfg=dict(type='Pretrained', checkpoint=pretrained) if pretrained
         else dict(type='TruncNormal', layer='Conv2d', std=0.03)),
@@ -188,7 +188,7 @@ param_scheduler = [
         begin=0,
         end=max_epochs,
         by_epoch=True,
-        # Two drops, as mmdet's; of fewer than three epochs one or none.
+        # Two drops, as in mmdet; with fewer than three epochs one or none.
         milestones=sorted({max_epochs * 2 // 3, max_epochs * 11 // 12} - {0}),
         gamma=0.1)
 ]

@@ -1,14 +1,14 @@
-# Your own images with COCO-format json: NanoDet-Plus-m fine-tuned from its COCO weights on
-# data/mine/images with data/mine/train.json and val.json. The classes are read from train.json
-# when a training begins.
+# Your own images with annotations in COCO format: this config fine-tunes NanoDet-Plus-m from its COCO
+# weights on data/mine/images, data/mine/train.json and data/mine/val.json. Training reads the classes
+# from train.json.
 # Measured with this recipe on BCCD (bccd/nanodet_plus_bccd.py): mAP 60.9 after 24 epochs, 11 CPU
 # minutes (docs/bccd.md).
 _base_ = './nanodet/nanodet_plus_m_416.py'
 
 # ---- frequently changed ---------------------------------------------------------------------
 data_root = 'data/mine/'
-classes = None  # or their names, in order
-# A record, a path or a URL; other classes than COCO's get new last layers. None: random weights.
+classes = None  # or the class names, in order
+# A known name, a path or a URL. If the classes differ, the last layers are new. None: random weights.
 pretrained = 'nanodet_plus_m_416'
 batch_size = 8
 lr = 1e-3
@@ -19,7 +19,7 @@ metainfo = dict(classes=classes)
 data = dict(data_root=data_root, metainfo=metainfo, data_prefix=dict(img='images/'))
 model = dict(
     backbone=dict(init_cfg=None),
-    # Ten times the cost of the network; it pays in long trainings only.
+    # Ten times the cost of the network, and only worth it in long training.
     train_cfg=dict(aux_head=None),
     init_cfg=dict(type='Pretrained', checkpoint=pretrained) if pretrained else None)
 train_dataloader = dict(
@@ -44,7 +44,7 @@ param_scheduler = [
         eta_min=0,
         convert_to_iter_based=True)
 ]
-# The average follows within 200 steps, and is over 500 at the end.
+# The moving average adapts within 200 steps, and later spans about 500 steps.
 custom_hooks = [
     dict(hook, momentum=0.002, gamma=200) if hook.type == 'EMAHook' else hook
     for hook in _base_.custom_hooks

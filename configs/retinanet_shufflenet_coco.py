@@ -1,8 +1,8 @@
 # RetinaNet on ShuffleNetV2 1.0x; data, schedule and backbone as in the base.
-# Measured with this file: not trained on COCO.
+# Not trained on COCO with this file.
 _base_ = './faster_rcnn_shufflenet_coco.py'
 
-lr = 0.01  # for 16 images a step; --auto-scale-lr fits it to other batches
+lr = 0.01  # for 16 images per step; --auto-scale-lr adapts it to other batch sizes
 num_classes = 80
 
 model = dict(

@@ -1,6 +1,6 @@
-# SSD at 300x300 pixels on ShuffleNetV2 1.0x, stages 2, 3 and 4 (strides 8, 16, 32): neck, head
-# and anchors of mmdet's ssd300_coco, augmentation and schedule of the base.
-# Measured with this file: not trained on COCO.
+# SSD at 300x300 pixels on ShuffleNetV2 1.0x, stages 2, 3 and 4 (strides 8, 16, 32). Neck, head and
+# anchors are those of mmdet's ssd300_coco, augmentation and schedule those of the base.
+# Not trained on COCO with this file.
 _base_ = './ssdlite320_shufflenet_coco.py'
 
 num_classes = 80
@@ -15,7 +15,7 @@ model = dict(
         out_channels=(116, 232, 464, 256, 256, 256),
         level_strides=(2, 1, 1),
         level_paddings=(1, 0, 0),
-        # VGG's first map needs rescaling; here BatchNorm has done it.
+        # VGG's first map needs rescaling; here BatchNorm does it.
         l2_norm_scale=None),
     bbox_head=dict(
         _delete_=True,

@@ -1,22 +1,22 @@
 # SSDLite on ShuffleNetV2 1.0x at 320x320 pixels: stage 3 (stride 16) and conv5 (stride 32).
-# Measured with this file: not trained on COCO. See README.md for what was measured.
+# Not trained on COCO with this file. README.md lists the measurements.
 #
 # Neck, head, anchors and augmentation are those of mmdet's ssdlite_mobilenetv2-scratch_8xb24-600e.
 
 # ---- frequently changed ---------------------------------------------------------------------
 data_root = 'data/coco/'
 num_classes = 80
-# None trains from random weights.
+# None: random weights.
 pretrained = 'torchvision://shufflenet_v2_x1_0.imagenet1k_v1'
-batch_size = 24  # images a GPU
+batch_size = 24  # images per GPU
 num_workers = 4
-lr = 0.015  # for 192 images a step; --auto-scale-lr fits it to other batches
-max_epochs = 120  # of the set repeated five times
+lr = 0.015  # for 192 images per step; --auto-scale-lr adapts it to other batch sizes
+max_epochs = 120  # of the data set, repeated five times
 input_size = 320
 # ---------------------------------------------------------------------------------------------
 
-# Both this line and the dotted type below import the plugin: the type alone does in a config
-# that inherits this one and has custom_imports of its own.
+# This line and the dotted type below both import the package. The type is enough in a config that
+# inherits from this one and replaces custom_imports.
 custom_imports = dict(imports=['shufflenet_det'], allow_failed_imports=False)
 
 norm_cfg = dict(type='BN', eps=0.001, momentum=0.03)

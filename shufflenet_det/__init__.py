@@ -1,8 +1,8 @@
-"""Exact ShuffleNet V1 and V2 backbones for MMDetection, on today's PyTorch.
+"""Exact ShuffleNet V1 and V2 backbones for MMDetection, on current PyTorch.
 
-The import is quick: it installs import hooks (:mod:`shufflenet_det.host.import_hooks`), which make
-mmdet usable and register the networks when mmengine and mmdet are imported, and it loads the
-public names when they are first used.
+The import is fast: public names are loaded on first use. It installs import hooks
+(:mod:`shufflenet_det.host.import_hooks`) that fix mmdet and register the networks when mmengine and
+mmdet are imported.
 """
 
 from importlib import import_module
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .backbones import MobileNetV1, ShuffleNetV1, ShuffleNetV2, Xception
     from .detector import Detector
 
-# Public names and their modules, those of ``backbones`` aside; configs use them as
+# Public names and their modules, except those of ``backbones``. Configs use them as
 # ``type='shufflenet_det.NAME'``.
 _LAZY = {
     "BilinearPAN": ".detectors.ghost_pan",
@@ -49,7 +49,7 @@ import_hooks.install()
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return getattr(import_module(_LAZY[name], __name__), name)
-    if name[:1].isupper():  # a class: of the backbones, if there is one
+    if name[:1].isupper():  # maybe a backbone
         backbones = import_module(".backbones", __name__)
         if name in backbones.__all__:
             return getattr(backbones, name)

@@ -1,4 +1,4 @@
-"""``python -m shufflenet_det``: what is installed; with arguments: ``shufflenet-det``."""
+"""``python -m shufflenet_det`` is ``shufflenet-det``; without arguments ``shufflenet-det env``."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The shipped configs, found by name, and a walk through any config."""
+"""Find shipped configs by name, and iterate over the dicts of a config."""
 
 import difflib
 import os
@@ -10,13 +10,13 @@ _PACKAGE = Path(__file__).parent
 
 
 def config_folder() -> Path:
-    """The folder of the shipped configs: in the installed package, or in the checkout."""
+    """The folder of the shipped configs, in the installed package or in the checkout."""
     installed = _PACKAGE / "configs"
     return installed if installed.is_dir() else _PACKAGE.parent / "configs"
 
 
 def config_names() -> list[str]:
-    """The names that :func:`find_config` knows, such as ``paper_v2/shufflenetv2_1x``."""
+    """The names of the shipped configs, such as ``paper_v2/shufflenetv2_1x``."""
     folder = config_folder()
     names = (path.relative_to(folder).with_suffix("") for path in folder.rglob("*.py"))
     return sorted(name.as_posix() for name in names if not any(p[0] == "_" for p in name.parts))
@@ -26,16 +26,13 @@ def find_config(name: str | os.PathLike[str]) -> Path:
     """Find a config file.
 
     Args:
-        name: The path of a file, or the name of a shipped config:
-            ``faster_rcnn_shufflenet_coco``, ``paper_v2/shufflenetv2_1x``; the folder may be left
-            out where it is not needed, and ``configs/NAME.py`` is the same name.
-
-    Returns:
-        The path of the file.
+        name: A path, or the name of a shipped config such as ``faster_rcnn_shufflenet_coco`` or
+            ``paper_v2/shufflenetv2_1x``. The folder is optional if the name is unique.
+            ``configs/NAME.py`` also works.
 
     Raises:
-        FileNotFoundError: There is neither; the message says which names are near.
-        ValueError: Configs of several folders have this name.
+        FileNotFoundError: No such file or name; the message suggests similar names.
+        ValueError: Configs in several folders have this name.
     """
     if Path(name).is_file():
         return Path(name)
@@ -45,7 +42,7 @@ def find_config(name: str | os.PathLike[str]) -> Path:
     found = [n for n in names if n == wanted] or [n for n in names if n.endswith(f"/{wanted}")]
     if len(found) > 1:
         raise ValueError(
-            f"config {os.fspath(name)!r} is one of {', '.join(found)}: name the folder"
+            f"config {os.fspath(name)!r} is ambiguous: choose one of {', '.join(found)}"
         )
     if found:
         return config_folder() / f"{found[0]}.py"
@@ -58,7 +55,7 @@ def find_config(name: str | os.PathLike[str]) -> Path:
 
 
 def dicts_in(node: Any) -> Iterator[Any]:
-    """Every dict of a tree of dicts, lists and tuples, the node itself first."""
+    """All dicts in nested dicts, lists and tuples, the node itself first."""
     if isinstance(node, dict):
         yield node
     children = node.values() if isinstance(node, dict) else node

@@ -215,7 +215,7 @@ def test_drawing_changes_a_copy_and_writes_it(detector, photo, tmp_path):
     drawn = detector(photo).plot(tmp_path / "new" / "out.png")
     assert np.array_equal(photo, before) and not np.array_equal(drawn, before)
     assert np.array_equal(cv2.imread(str(tmp_path / "new" / "out.png")), drawn)
-    with pytest.raises(ValueError, match=r"'\.xyz' is no format"):
+    with pytest.raises(ValueError, match=r"'\.xyz' is not a format"):
         detector(photo).plot(tmp_path / "out.xyz")
     with pytest.raises(ValueError, match="have no image"):
         Detections.of(sv.Detections.empty(), CLASSES, None).plot()
@@ -314,7 +314,7 @@ def test_tensors_that_are_missing_left_over_or_not_finite_are_refused(checkpoint
     path = tmp_path / "changed.pth"
     for change, says in (
         (lambda state: state.pop("backbone.conv1.0.weight"), "1 missing"),
-        (lambda state: state.update(more=torch.zeros(1)), r"1 tensors are left over \(more\)"),
+        (lambda state: state.update(more=torch.zeros(1)), r"1 unexpected tensors \(more\)"),
         (lambda state: next(iter(state.values())).fill_(float("nan")), "not finite"),
     ):
         content = torch.load(checkpoint)
@@ -336,7 +336,7 @@ def test_a_config_other_than_the_trained_one_is_said(root, checkpoint, caplog):
 
 def test_a_checkpoint_without_a_config_asks_for_it(checkpoint, tmp_path):
     torch.save(torch.load(checkpoint)["state_dict"], tmp_path / "bare.pth")
-    with pytest.raises(ValueError, match="carries no config"):
+    with pytest.raises(ValueError, match="contains no config"):
         Detector(tmp_path / "bare.pth")
 
 
@@ -396,7 +396,7 @@ def test_a_video_is_drawn_frame_by_frame(checkpoint, detector, photo, tmp_path, 
         ("empty", "no image in 'empty'"),
         ("gone", "'gone' not found"),
         ("gone.mp4", "video 'gone.mp4' not found"),
-        ("no.mp4", "'no.mp4' is no video"),
+        ("no.mp4", "'no.mp4' is not a video"),
         ("99", "camera 99 cannot be read"),
         ("photos", "folder of the originals"),
     ],
@@ -488,7 +488,7 @@ def test_the_nearest_ready_detector_is_named(ready):
     ready()
     with pytest.raises(FileNotFoundError, match=r"did you mean ssdlite320_shufflenet_coco\?"):
         Detector("ssdlite32_shufflenet_coco")
-    with pytest.raises(ValueError, match=r"is a config: give a checkpoint as well"):
+    with pytest.raises(ValueError, match=r"is a config: pass a checkpoint as well"):
         Detector("retinanet_shufflenet_coco")
 
 

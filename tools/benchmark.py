@@ -1,4 +1,4 @@
-"""Time this package's networks beside their peers: shufflenet-det benchmark."""
+"""``shufflenet-det benchmark``."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Write a detector as one file for a device: shufflenet-det export."""
+"""``shufflenet-det export``."""
 
 import sys
 

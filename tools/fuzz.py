@@ -1,10 +1,10 @@
 #!/usr/bin/env python
-"""Feed damaged and hostile input to the readers, the ops and the runtime, and count what happens.
+"""Test the readers, the ops and the runtime with damaged and hostile input.
 
-Each chunk of inputs runs in a process of its own, with a limit of memory, so a crash or a hang is
-found and its seed printed: ``tools/fuzz.py --target annotations --first SEED --inputs 1`` repeats
-it. An input may be read, or refused by a ValueError or OSError that names its file. Anything else
-is a find.
+Each chunk of inputs runs in its own process with a memory limit, so crashes and hangs are detected.
+An input may be accepted, or rejected with a ValueError or OSError that names its file. All other
+results are printed with their seed. To repeat one:
+``tools/fuzz.py --target annotations --first SEED --inputs 1``.
 
     tools/fuzz.py --inputs 20000 --results
 """
@@ -22,16 +22,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 CHUNK = 2500
-SECONDS = 900  # of one chunk
+SECONDS = 900  # time limit of a chunk
 MEMORY = 6 << 30
-MODEL = "FUZZED_MODEL"  # the environment's name for the exported detector's path
+MODEL = "FUZZED_MODEL"  # environment variable with the path of the exported detector
 
 State = dict
 Target = tuple[Callable[[Path], State], Callable[[State, random.Random, Path], None]]
 
 
 def damaged(raw: bytes, rng: random.Random) -> bytes:
-    """Bytes with a few flips, cuts, copies or insertions."""
+    """Change, cut, copy or insert a few bytes."""
     data = bytearray(raw)
     for _ in range(rng.choice([1, 1, 1, 2, 4])):
         place = rng.randrange(len(data) + 1)
@@ -68,7 +68,7 @@ ODD = [
 
 
 def mutated(value: object, rng: random.Random) -> object:
-    """JSON with one to three of its values replaced, removed or repeated."""
+    """Replace, remove or repeat one to three values of a JSON document."""
     value = json.loads(json.dumps(value))
     for _ in range(rng.randint(1, 3)):
         places: list = []
@@ -173,7 +173,7 @@ def weights(state: State, rng: random.Random, path: Path) -> None:
     suffix = rng.choice(list(state["files"]))
     path = path.with_suffix(suffix)
     raw = state["files"][suffix]
-    # Most of a file is numbers, whose damage nobody can see: half of the damage is to the ends.
+    # Most of a file is numbers, where damage cannot be detected: damage the ends half of the time.
     if rng.random() < 0.5:
         size = min(len(raw), 4096)
         raw = (
@@ -212,19 +212,19 @@ def ops(state: State, rng: random.Random, path: Path) -> None:
     else:
         scores = torch.tensor([rng.choice(numbers) for _ in range(count)])
         nms(rois[:, :4], scores, 0.5)
-        if count:  # mmcv's own function takes the maximum of no boxes
+        if count:  # mmcv's own function fails without boxes
             batched_nms(
                 rois[:, :4], scores, torch.zeros(count), {"type": "nms", "iou_threshold": 0.5}
             )
 
 
 def runtime_state(folder: Path) -> State:
-    """An exported detector, made once for all processes."""
+    """An exported detector, created once for all processes."""
     return {"raw": Path(os.environ[MODEL]).read_bytes()}
 
 
 def export_model(folder: Path) -> Path:
-    """NanoDet-m with random weights as ONNX."""
+    """Export NanoDet-m with random weights to ONNX."""
     import torch
     from mmdet.registry import MODELS
     from mmengine.config import Config
@@ -275,7 +275,7 @@ TARGETS: dict[str, Target] = {
 
 
 def work(target: str, first: int, inputs: int) -> None:
-    """Run a chunk in this process; prints one JSON line at the end."""
+    """Run a chunk in this process, and print the result as one JSON line."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     import warnings
 

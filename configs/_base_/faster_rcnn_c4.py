@@ -1,46 +1,46 @@
 # Faster R-CNN in its C4 form, the base of ShuffleNet V1's Table 7 (arXiv:1707.01083v2, Sec. 4.4).
-# A row names the backbone and its weights; heads get their channels from it (`FasterRCNNC4`).
+# A row states the backbone and its weights. The heads read their channels from the backbone
+# (`FasterRCNNC4`).
 #
 # The paper: py-faster-rcnn (Caffe) "with default settings", trained on COCO train+val without the
-# 5,000 minival images (today's train2017), tested on minival (val2017). Its defaults are here:
-# 3 x 4 anchors a cell, RPN and its 512 channels on stride 16, 12000 -> 2000 proposals to train on
-# and 6000 -> 300 to test, 128 RoIs an image, a quarter of them foreground, two-way softmax,
-# smooth L1, NMS at 0.3, images neither scaled nor jittered but flipped, biases at twice the
-# learning rate. Three things mmdet does otherwise, and here it is as mmdet does:
-# - proposals narrower than 16 pixels of the original image are dropped by py-faster-rcnn before
-#   the first 12000 are taken; mmdet drops them after, by the size in the resized image
+# 5,000 minival images (today's train2017), tested on minival (val2017). Its defaults are used here:
+# 3 x 4 anchors per cell, RPN with 512 channels on stride 16, 12000 -> 2000 proposals in training and
+# 6000 -> 300 in testing, 128 RoIs per image, a quarter of them foreground, two-way softmax, smooth
+# L1, NMS at 0.3, flips but no scaling or jitter, twice the learning rate for biases. Three details
+# follow mmdet instead:
+# - py-faster-rcnn drops proposals narrower than 16 pixels of the original image before it takes the
+#   first 12000; mmdet drops them afterwards, by the size in the resized image
 # - py-faster-rcnn's RoIPool rounds a RoI to whole cells; mmcv's does not
 # - py-faster-rcnn rounds the sides of its smallest anchors to whole pixels before it scales them:
-#   184x96 and 88x176 where mmdet has 181x91 and 91x181
-# The paper leaves open, and here it is so:
-# - which stage feeds what: as in Faster R-CNN on ResNet (arXiv:1512.03385, Appendix A), RPN and
-#   RoIs stand on stage 3, RoIPool gives 14x14 cells, stage 4 makes them 7x7, their mean is
-#   classified. With MobileNet this takes 25.2 G multiply-adds at 300x300 and 30.5 G at 600x600, as
-#   MobileNet's own paper has of its Faster R-CNN (arXiv:1704.04861, Table 13), and 6.0 M
-#   parameters (6.1 M there)
-# - what does not learn: all BatchNorm, as there, and the layers up to stride 4
-# - the preprocessing: that of the pretrained weights
-# Schedule: 490,000 iterations of 2 images, learning rate 0.001, a tenth of it after 350,000. For
-# 16 images a step the learning rate is 8 times as large and the iterations an eighth, the usual
-# linear rule with its warm-up of 500 iterations.
+#   184x96 and 88x176 instead of mmdet's 181x91 and 91x181
+# The paper does not state these details. Our choices:
+# - stages: as in Faster R-CNN on ResNet (arXiv:1512.03385, Appendix A), RPN and RoIs use stage 3,
+#   RoIPool outputs 14x14 cells, stage 4 reduces them to 7x7, and their mean is classified. With
+#   MobileNet this takes 25.2 G multiply-adds at 300x300 and 30.5 G at 600x600, as in MobileNet's own
+#   paper for Faster R-CNN (arXiv:1704.04861, Table 13), and 6.0 M parameters (6.1 M there)
+# - frozen layers: all BatchNorm, as in that appendix, and the layers up to stride 4
+# - preprocessing: that of the pretrained weights
+# Schedule: 490,000 iterations of 2 images, learning rate 0.001, divided by ten after 350,000. For
+# 16 images per step, the learning rate is 8 times as large and there are an eighth of the iterations:
+# the usual linear rule with its warm-up of 500 iterations.
 
 # ---- frequently changed ---------------------------------------------------------------------
 data_root = 'data/coco/'
 num_classes = 80
-batch_size = 16  # images a GPU; `shufflenet-det papers run` --gpus N gives each 16 / N
+batch_size = 16  # images per GPU; `shufflenet-det papers run` --gpus N sets 16 / N
 num_workers = 4
-lr = 0.008  # for 16 images a step; --auto-scale-lr fits it to other batches
+lr = 0.008  # for 16 images per step; --auto-scale-lr adapts it to other batch sizes
 max_iters = 61_250  # of 16 images
-scale = (1000, 600)  # the long side at most, the short side
+scale = (1000, 600)  # maximum of the long side, the short side
 # ---------------------------------------------------------------------------------------------
 
 custom_imports = dict(imports=['shufflenet_det'], allow_failed_imports=False)
 
-# For weights that state no preprocessing, as those of configs/pretrain.
+# For weights without known preprocessing, such as those of configs/pretrain.
 imagenet_rgb = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True)
 model = dict(
     type='FasterRCNNC4',
-    # Without mean and std, a run takes those of the weights.
+    # No mean and std: a run sets them from the weights.
     data_preprocessor=dict(type='DetDataPreprocessor', pad_size_divisor=32),
     backbone=dict(
         out_indices=(2, ),
@@ -87,7 +87,7 @@ model = dict(
                 type='MaxIoUAssigner',
                 pos_iou_thr=0.7,
                 neg_iou_thr=0.3,
-                min_pos_iou=0.01,  # the best anchor of a box is positive, however little it covers
+                min_pos_iou=0.01,  # the best anchor of a box is positive, even with little overlap
                 match_low_quality=True,
                 ignore_iof_thr=-1),
             sampler=dict(
@@ -103,7 +103,7 @@ model = dict(
             nms_pre=12000,
             max_per_img=2000,
             nms=dict(type='nms', iou_threshold=0.7),
-            min_bbox_size=20),  # 16 pixels of an image of 640x480
+            min_bbox_size=20),  # 16 pixels in a 640x480 image
         rcnn=dict(
             assigner=dict(
                 type='MaxIoUAssigner',
@@ -181,7 +181,7 @@ val_evaluator = dict(
     backend_args=None)
 test_evaluator = val_evaluator
 
-# Every val_interval iterations; the last ones, whatever they score, are the row's.
+# Every val_interval iterations. The row uses the last checkpoint, whatever it scores.
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=12_250)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
@@ -224,4 +224,4 @@ log_processor = dict(type='LogProcessor', window_size=50, by_epoch=False)
 log_level = 'INFO'
 load_from = None
 resume = False
-randomness = dict(seed=0)  # stated, so that a resumed run shuffles as the first did
+randomness = dict(seed=0)  # fixed, so that a resumed run shuffles as the first one

@@ -1,10 +1,10 @@
-# Faster R-CNN C4 at 300 pixels. The paper's "300x" is taken as a shorter side of 300 and, as with 600
-# and 1000, 500 at most. Images narrower than 60 pixels are left out: no anchor fits into one, and
-# mmdet ends with an error.
+# Faster R-CNN C4 at 300 pixels. We read the paper's "300x" as a short side of 300 and a long side of
+# at most 500, as with 600 and 1000. Images narrower than 60 pixels are dropped: no anchor fits into
+# them, and mmdet stops with an error.
 _base_ = './faster_rcnn_c4.py'
 
-scale = (500, 300)  # the long side at most, the short side
-model = dict(  # 16 pixels of an image of 640x480
+scale = (500, 300)  # maximum of the long side, the short side
+model = dict(  # 16 pixels in a 640x480 image
     train_cfg=dict(rpn_proposal=dict(min_bbox_size=10)), test_cfg=dict(rpn=dict(min_bbox_size=10)))
 _loaders = (_base_.train_dataloader, _base_.val_dataloader, _base_.test_dataloader)
 for _pipeline in (

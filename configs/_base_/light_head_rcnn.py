@@ -1,32 +1,33 @@
 # Light-Head R-CNN, the base of ShuffleNet V2's Table 7 (arXiv:1807.11164, Sec. 4).
-# A row names the backbone and its weights; heads get their channels from it (`LightHeadRCNN`). Data,
-# loops and what py-faster-rcnn and Light-Head R-CNN share are the base's.
+# A row states the backbone and its weights. The heads read their channels from the backbone
+# (`LightHeadRCNN`). Data, loops and all that py-faster-rcnn and Light-Head R-CNN share are in its base.
 #
-# V2: "follow the same training and test protocols" as Light-Head R-CNN (arXiv:1711.07264),
-# other backbones, images of 800x1200, COCO train+val without the 5,000 minival images (today's
-# train2017), tested on minival (val2017). The detector is that paper's small one (Sec. 4.3, "S"):
-# RPN with 256 channels on C4, a separable convolution of 15 with 64 channels between on C5 at
-# stride 32 (it gives dilation up), 10 position-sensitive channels of 7x7 bins, one layer of 2048.
-# Its code (for its large model) says more than the paper, or something else; here it is the code's:
-# - schedule: 30 epochs of 80,000 images, 0.01 for 16 images a step, a tenth after 19 and again
-#   after 25 epochs (the paper: 1.5 million images at 0.01, 0.5 million at a tenth); warm-up of 500
+# V2: "follow the same training and test protocols" as Light-Head R-CNN (arXiv:1711.07264), with
+# other backbones, images of 800x1200, trained on COCO train+val without the 5,000 minival images
+# (today's train2017), tested on minival (val2017). The detector is that paper's small one (Sec. 4.3,
+# "S"): RPN with 256 channels on C4; a separable convolution of size 15 with 64 channels in between, on
+# C5 at stride 32 (without dilation); 10 position-sensitive channels of 7x7 bins; one layer of 2048.
+# The code of Light-Head R-CNN (for its large model) adds to the paper or differs from it. These
+# settings follow the code:
+# - schedule: 30 epochs of 80,000 images, 0.01 for 16 images per step, divided by ten after 19 and
+#   after 25 epochs (the paper: 1.5 million images at 0.01, 0.5 million at a tenth); a warm-up of 500
 #   iterations from a third
-# - 512 RoIs of the greatest loss (the paper: 256), there of a GPU's 2 images, here of however many
-#   a GPU has (2 with `shufflenet-det papers run --gpus 8`)
-# - boxes of every class (the paper: of none), whose smooth L1 counts twice
-# - gradients of the separable convolution times 3; no decay of biases; anchors that cross the
-#   border do not count; bins are the maximum of 2x2 samples; all scores, NMS at 0.5
-# By choice: C5 is the last stage, without V2's conv5 or MobileNetV2's last 1x1 convolution; all
-# BatchNorm and the layers up to stride 4 do not learn; the preprocessing is that of the pretrained
+# - the 512 RoIs with the largest loss (the paper: 256), in the code from the 2 images of a GPU, here
+#   from all images of a GPU (2 with `shufflenet-det papers run --gpus 8`)
+# - class-specific boxes (the paper: class-agnostic), with a smooth L1 weight of two
+# - gradients of the separable convolution times 3; no weight decay on biases; anchors that cross the
+#   border are ignored; bins are the maximum of 2x2 samples; all scores are kept, NMS at 0.5
+# Our choices: C5 is the last stage, without V2's conv5 or MobileNetV2's last 1x1 convolution. All
+# BatchNorm and the layers up to stride 4 are frozen. The preprocessing is that of the pretrained
 # weights.
 _base_ = './faster_rcnn_c4.py'
 
 # ---- frequently changed ---------------------------------------------------------------------
 num_classes = 80
-lr = 0.01  # for 16 images a step; --auto-scale-lr fits it to other batches
+lr = 0.01  # for 16 images per step; --auto-scale-lr adapts it to other batch sizes
 epoch = 80_000 // 16  # iterations
 max_iters = 30 * epoch
-scale = (1200, 800)  # the long side at most, the short side
+scale = (1200, 800)  # maximum of the long side, the short side
 # ---------------------------------------------------------------------------------------------
 
 model = dict(
@@ -68,7 +69,7 @@ model = dict(
             loss_bbox=dict(type='SmoothL1Loss', beta=1.0, loss_weight=2.0))),
     train_cfg=dict(
         rpn_proposal=dict(min_bbox_size=0),
-        rcnn=dict(sampler=dict(num=10_000, pos_fraction=1.0))),  # all: the head takes the hardest
+        rcnn=dict(sampler=dict(num=10_000, pos_fraction=1.0))),  # all: the head selects the hardest
     test_cfg=dict(
         rpn=dict(max_per_img=1000, min_bbox_size=0),
         rcnn=dict(score_thr=0.0, nms=dict(iou_threshold=0.5))))

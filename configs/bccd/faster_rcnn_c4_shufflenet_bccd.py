@@ -1,5 +1,5 @@
 # Faster R-CNN in its C4 form (configs/paper_v1) on ShuffleNetV2 1.0x from random weights; data and
-# schedule as in the base. Anchors are of 16 to 128 pixels, as the images are small.
+# schedule as in the base. Anchors have 16 to 128 pixels, because the images are small.
 # Measured with this file: see docs/bccd.md.
 _base_ = './faster_rcnn_shufflenet_bccd.py'
 from mmengine.config import Config
@@ -12,8 +12,8 @@ model.merge(
         rpn_head=dict(anchor_generator=dict(scales=[1, 2, 4, 8])),
         roi_head=dict(bbox_head=dict(num_classes=3)),
         train_cfg=dict(
-            rpn_proposal=dict(min_bbox_size=0),  # a platelet is of ten pixels
+            rpn_proposal=dict(min_bbox_size=0),  # a platelet has ten pixels
             rcnn=dict(sampler=dict(num=64))),
         test_cfg=dict(rpn=dict(min_bbox_size=0))))
-model['_delete_'] = True  # the base's
+model['_delete_'] = True  # replaces the base's model
 del Config

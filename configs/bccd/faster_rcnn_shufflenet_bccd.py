@@ -5,7 +5,7 @@ _base_ = '../faster_rcnn_shufflenet_coco.py'
 # ---- frequently changed ---------------------------------------------------------------------
 data_root = 'data/bccd/'
 batch_size = 8
-max_epochs = 4  # of the set repeated three times
+max_epochs = 4  # of the data set, repeated three times
 scale = (320, 240)
 # ---------------------------------------------------------------------------------------------
 
@@ -15,7 +15,7 @@ model = dict(
         norm_eval=False,
         init_cfg=dict(_delete_=True, type='TruncNormal', layer='Conv2d', std=0.03)),
     roi_head=dict(bbox_head=dict(num_classes=3)),
-    train_cfg=dict(rcnn=dict(sampler=dict(num=64))))  # RoIs an image: the CPU's minutes
+    train_cfg=dict(rcnn=dict(sampler=dict(num=64))))  # RoIs per image, few to save CPU time
 
 train_pipeline = [
     dict(type='LoadImageFromFile'),

@@ -1,4 +1,4 @@
-# NanoDet-Plus-m fine-tuned by the recipe of own_dataset.py on BCCD, at 320x320 pixels.
+# NanoDet-Plus-m fine-tuned on BCCD with the recipe of own_dataset.py, at 320x320 pixels.
 # Measured with this file: mAP 60.9 on test after 11 CPU minutes (docs/bccd.md).
 _base_ = '../own_dataset.py'
 

@@ -8,5 +8,5 @@ model.merge(
     dict(
         backbone=dict(_base_.model.backbone, _delete_=True),
         bbox_head=dict(num_classes=3)))
-model['_delete_'] = True  # the base's
+model['_delete_'] = True  # replaces the base's model
 del Config

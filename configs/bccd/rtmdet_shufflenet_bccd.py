@@ -1,7 +1,7 @@
-# The best small detector of mmdet's own parts: RTMDet's neck and head, narrowed to 72 channels, on
-# ShuffleNetV2 1.0x from random weights; data and recipe as in nanodet_plus_bccd.py. A step costs
-# 1.5 times as much, so this one has 16 epochs.
-# Measured with this file: docs/bccd.md.
+# The best small detector that we built from mmdet's own parts: RTMDet's neck and head, reduced to 72
+# channels, on ShuffleNetV2 1.0x from random weights. Data and recipe are those of
+# nanodet_plus_bccd.py. A step takes 1.5 times as long, so it has 16 epochs.
+# Measured with this file: see docs/bccd.md.
 _base_ = '../own_dataset.py'
 from mmengine.config import Config
 
@@ -39,7 +39,7 @@ model = dict(
         bbox_coder=dict(type='DistancePointBBoxCoder'),
         loss_cls=dict(type='QualityFocalLoss', use_sigmoid=True, beta=2.0, loss_weight=1.0),
         loss_bbox=dict(type='GIoULoss', loss_weight=2.0),
-        exp_on_reg=True,  # else boxes begin without an area, and no point is ever positive
+        exp_on_reg=True,  # otherwise the first boxes have no area, and no point becomes positive
         norm_cfg=dict(type='BN'),
         act_cfg=_act),
     train_cfg=dict(

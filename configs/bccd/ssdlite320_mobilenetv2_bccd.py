@@ -1,4 +1,4 @@
-# The peer: mmdet's SSDLite-MobileNetV2, everything else as in ssdlite320_shufflenet_bccd.py.
+# For comparison: mmdet's SSDLite-MobileNetV2, everything else as in ssdlite320_shufflenet_bccd.py.
 # Measured with this file: see docs/bccd.md.
 _base_ = './ssdlite320_shufflenet_bccd.py'
 

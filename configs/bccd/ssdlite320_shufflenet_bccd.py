@@ -1,12 +1,12 @@
-# SSDLite-320 on ShuffleNetV2 1.0x from random weights, on BCCD (blood cells: 205 images to train
-# on, 87 to choose on, 72 to test on; https://github.com/Shenggan/BCCD_Dataset as COCO json).
+# SSDLite-320 on ShuffleNetV2 1.0x from random weights, on BCCD: blood cells, 205 images for train,
+# 87 for val, 72 for test (https://github.com/Shenggan/BCCD_Dataset, converted to COCO format).
 # Measured with this file: see docs/bccd.md.
 _base_ = '../ssdlite320_shufflenet_coco.py'
 
 # ---- frequently changed ---------------------------------------------------------------------
 data_root = 'data/bccd/'
 batch_size = 16
-max_epochs = 12  # of the set repeated six times
+max_epochs = 12  # of the data set, repeated six times
 # ---------------------------------------------------------------------------------------------
 
 metainfo = dict(classes=('RBC', 'WBC', 'Platelets'))

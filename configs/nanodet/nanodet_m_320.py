@@ -1,4 +1,4 @@
-# NanoDet-m, the first, at 320x320 pixels.
+# NanoDet-m, the first version, at 320x320 pixels.
 # Not trained with this file. The authors' weights: 20.6 mAP on val2017 as published.
 _base_ = './nanodet_m_416.py'
 scale = (320, 320)

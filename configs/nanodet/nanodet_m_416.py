@@ -1,5 +1,5 @@
-# NanoDet-m, the first: ShuffleNetV2 1.0x, a PAN without convolutions, ATSS, 416x416 pixels, by its
-# authors' recipe (RangiLyu/nanodet config/legacy_v0.x_configs/nanodet-m-416.yml).
+# NanoDet-m, the first version: ShuffleNetV2 1.0x, a PAN without convolutions, ATSS, 416x416 pixels,
+# with its authors' recipe (RangiLyu/nanodet config/legacy_v0.x_configs/nanodet-m-416.yml).
 # Not trained with this file. The authors' weights: 23.5 mAP on val2017 as published.
 _base_ = './nanodet_plus_m_416.py'
 batch_size = 192
@@ -36,5 +36,5 @@ param_scheduler = [
     dict(type='MultiStepLR', by_epoch=True, milestones=[240, 260, 275], gamma=0.1)
 ]
 auto_scale_lr = dict(base_batch_size=192)
-# Without averaged weights.
+# No averaged weights.
 custom_hooks = [hook for hook in _base_.custom_hooks if hook.type != 'EMAHook']

@@ -1,16 +1,16 @@
-# NanoDet-Plus-m: ShuffleNetV2 1.0x, Ghost-PAN and the GFL head with an auxiliary one, 416x416
-# pixels, by its authors' recipe (RangiLyu/nanodet config/nanodet-plus-m_416.yml).
+# NanoDet-Plus-m: ShuffleNetV2 1.0x, Ghost-PAN and the GFL head with an auxiliary head, 416x416
+# pixels, with its authors' recipe (RangiLyu/nanodet config/nanodet-plus-m_416.yml).
 # Not trained with this file. The authors' weights: 30.4 mAP on val2017 as published.
 custom_imports = dict(imports=['shufflenet_det'], allow_failed_imports=False)
 
 # ---- frequently changed ---------------------------------------------------------------------
 data_root = 'data/coco/'
 num_classes = 80
-# ImageNet weights of ReLU and RGB, as the authors have them. None trains from random weights.
+# ImageNet weights, trained with ReLU on RGB images, as the authors use. None: random weights.
 pretrained = 'torchvision://shufflenet_v2_x1_0.imagenet1k_v1'
-batch_size = 96  # images a GPU
+batch_size = 96  # images per GPU
 num_workers = 8
-lr = 1e-3  # for 96 images a step; --auto-scale-lr fits it to other batches
+lr = 1e-3  # for 96 images per step; --auto-scale-lr adapts it to other batch sizes
 max_epochs = 300
 scale = (416, 416)
 # ---------------------------------------------------------------------------------------------
@@ -30,7 +30,7 @@ model = dict(
     neck=dict(type='GhostPAN', in_channels=(116, 232, 464), out_channels=96),
     bbox_head=dict(type='NanoDetPlusHead', num_classes=num_classes, in_channels=96),
     train_cfg=dict(
-        # Of this radius mmdet's term for the centre, which NanoDet has not, is 0.
+        # This radius makes mmdet's centre term 0, which NanoDet lacks.
         assigner=dict(type='DynamicSoftLabelAssigner', topk=13, iou_weight=3., soft_center_radius=1000.),
         aux_head=dict(stacked_convs=4),
         detach_epoch=10),

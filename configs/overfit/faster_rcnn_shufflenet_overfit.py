@@ -1,11 +1,11 @@
 # Faster R-CNN with FPN on ShuffleNetV2 1.0x from random weights, trained on 32 photographs of COCO
-# and tested on the same 32: a proof that every part can learn, which no mAP of few epochs gives.
+# and tested on the same 32. This proves that every part learns; the mAP of a short training does not.
 # Measured with this file: see docs/overfit.md.
 _base_ = '../faster_rcnn_shufflenet_coco.py'
 
 # ---- frequently changed ---------------------------------------------------------------------
 data_root = 'data/coco/'
-num_images = 32  # the first of instances_train2017.json that have boxes
+num_images = 32  # the first images of instances_train2017.json that have boxes
 batch_size = 4
 max_epochs = 120
 scale = (512, 512)
@@ -15,10 +15,10 @@ model = dict(
     backbone=dict(
         norm_eval=False,
         init_cfg=dict(_delete_=True, type='TruncNormal', layer='Conv2d', std=0.03)),
-    rpn_head=dict(anchor_generator=dict(scales=[1, 2, 4])),  # boxes of ten pixels are to be learnt
-    train_cfg=dict(rcnn=dict(sampler=dict(num=128))))  # RoIs an image: the CPU's minutes
+    rpn_head=dict(anchor_generator=dict(scales=[1, 2, 4])),  # some boxes have only ten pixels
+    train_cfg=dict(rcnn=dict(sampler=dict(num=128))))  # RoIs per image, few to save CPU time
 
-# No flips: nothing here is to hold on other images.
+# No flips: the detector need not generalise.
 pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True),
@@ -34,13 +34,13 @@ dataset = dict(
     data_root=data_root,
     ann_file='annotations/instances_train2017.json',
     data_prefix=dict(img='train2017/'),
-    filter_cfg=dict(filter_empty_gt=True, min_size=32),  # not test_mode, which keeps empty images
+    filter_cfg=dict(filter_empty_gt=True, min_size=32),  # without test_mode, which keeps empty images
     indices=num_images,
     pipeline=pipeline)
 train_dataloader = dict(batch_size=batch_size, num_workers=1, dataset=dataset)
 val_dataloader = dict(num_workers=1, dataset=dataset)
 test_dataloader = val_dataloader
-# Without a file it scores the images that it is given; with one, all that are in it.
+# Without ann_file, only the predicted images are scored; with it, all images of the file.
 val_evaluator = dict(ann_file=None)
 test_evaluator = val_evaluator
 

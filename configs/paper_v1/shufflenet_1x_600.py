@@ -1,5 +1,5 @@
 # ShuffleNetV1 1x (g=3), Faster R-CNN C4, 600 pixels: V1, Table 7, mAP 19.8. Not trained.
-# Weights: OpenMMLab's, which everybody can download (top-1 68.1 %, the authors' 67.8 %).
+# Weights: OpenMMLab's, which can be downloaded freely (top-1 68.1 %, the authors' 67.8 %).
 _base_ = '../_base_/faster_rcnn_c4.py'
 model = dict(
     data_preprocessor=_base_.imagenet_rgb,

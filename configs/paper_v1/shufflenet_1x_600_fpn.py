@@ -1,8 +1,8 @@
 # ShuffleNetV1 1x (g=3), Faster R-CNN with FPN, 600 pixels: a deviation from V1's Table 7.
-# Measured with this file: not run.
+# Not trained.
 #
-# mmdet's Faster R-CNN and its schedule, at the row's image size: no row of the paper, and not to be
-# compared with one. The row is shufflenet_1x_600.py.
+# mmdet's Faster R-CNN with its schedule, at the row's image size. It is not a row of the paper and
+# cannot be compared with one. The row is shufflenet_1x_600.py.
 _base_ = '../faster_rcnn_shufflenetv1_coco.py'
 
 model = dict(

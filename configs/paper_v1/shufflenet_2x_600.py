@@ -1,5 +1,5 @@
 # ShuffleNetV1 2x (g=3), Faster R-CNN C4, 600 pixels: V1, Table 7, mAP 25.0. Not trained.
-# Weights: the authors', whose shuffle is the inverse and whose images are BGR, 0 to 255.
+# Weights: the authors', with shuffle='inverse' and BGR images from 0 to 255.
 _base_ = '../_base_/faster_rcnn_c4.py'
 model = dict(
     backbone=dict(

@@ -1,9 +1,9 @@
 # MobileNetV2, about 140 M multiply-adds, Light-Head R-CNN: V2, Table 7, mAP 24.4. Not trained.
-# The paper names no width; 0.6x has 151 M at 224x224.
+# The paper states no width. 0.6x has 151 M at 224x224.
 # Weights: shufflenet-det pretrain mobilenetv2_imagenet --work-dir \
 #   work_dirs/pretrain/mobilenetv2_140m --cfg-options model.backbone.widen_factor=0.6
 _base_ = '../_base_/light_head_rcnn.py'
-find_unused_parameters = True  # its last 1x1 convolution is not used
+find_unused_parameters = True  # the last 1x1 convolution is not used
 model = dict(
     data_preprocessor=_base_.imagenet_rgb,
     backbone=dict(

@@ -1,7 +1,7 @@
 # MobileNetV2, about 300 M multiply-adds, Light-Head R-CNN: V2, Table 7, mAP 30.0. Not trained.
 # 1.0x has 301 M at 224x224.
 _base_ = '../_base_/light_head_rcnn.py'
-find_unused_parameters = True  # its last 1x1 convolution is not used
+find_unused_parameters = True  # the last 1x1 convolution is not used
 model = dict(
     data_preprocessor=_base_.imagenet_rgb,
     backbone=dict(

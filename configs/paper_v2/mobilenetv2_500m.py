@@ -3,7 +3,7 @@
 # Weights: shufflenet-det pretrain mobilenetv2_imagenet --work-dir \
 #   work_dirs/pretrain/mobilenetv2_500m --cfg-options model.backbone.widen_factor=1.4
 _base_ = '../_base_/light_head_rcnn.py'
-find_unused_parameters = True  # its last 1x1 convolution is not used
+find_unused_parameters = True  # the last 1x1 convolution is not used
 model = dict(
     data_preprocessor=_base_.imagenet_rgb,
     backbone=dict(

@@ -1,5 +1,5 @@
 # ShuffleNetV1 1.5x (g=3), Light-Head R-CNN: V2, Table 7, mAP 29.9. Not trained.
-# Weights: the authors', whose shuffle is the inverse and whose images are BGR, 0 to 255.
+# Weights: the authors', with shuffle='inverse' and BGR images from 0 to 255.
 _base_ = '../_base_/light_head_rcnn.py'
 model = dict(
     backbone=dict(

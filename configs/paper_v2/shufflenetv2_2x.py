@@ -1,5 +1,5 @@
 # ShuffleNetV2 2x, Light-Head R-CNN: V2, Table 7, mAP 33.3. Not trained.
-# Weights: the authors', whose images are BGR, 0 to 255.
+# Weights: the authors', with BGR images from 0 to 255.
 _base_ = '../_base_/light_head_rcnn.py'
 model = dict(
     backbone=dict(

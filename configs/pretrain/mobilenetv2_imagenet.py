@@ -1,4 +1,4 @@
-# mmdet's MobileNetV2 0.6x on ImageNet-1k by ShuffleNetV1's recipe, for ShuffleNet V2's Table 7;
+# mmdet's MobileNetV2 0.6x on ImageNet-1k with ShuffleNetV1's recipe, for ShuffleNet V2's Table 7;
 # other widths: --cfg-options model.backbone.widen_factor=0.25
 # Not trained.
 _base_ = './shufflenetv1_imagenet.py'

@@ -1,22 +1,22 @@
-# ShuffleNetV1 1.0x with 3 groups on ImageNet-1k, as its paper has it (Sec. 4).
+# ShuffleNetV1 1.0x with 3 groups on ImageNet-1k, with its paper's recipe (Sec. 4).
 # Not trained.
 #
-# 240 epochs of ImageNet's 1,281,167 images in batches of 1024 are 300,240 iterations; the paper's
-# are 3e5. The learning rate is for 1024 images a step and follows the actual batch in proportion
-# (auto_scale_lr is on); as the schedule counts epochs, iterations follow it inversely.
-# `shufflenet-det pretrain` --batch-size N sets the batch of all processes together.
+# 240 epochs of ImageNet's 1,281,167 images in batches of 1024 are 300,240 iterations; the paper has
+# 3e5. The learning rate is for 1024 images per step and is scaled with the actual batch size
+# (auto_scale_lr is on). The schedule counts epochs, so larger batches mean fewer iterations.
+# `shufflenet-det pretrain` --batch-size N sets the total batch size of all processes.
 
 # ---- frequently changed ---------------------------------------------------------------------
 data_root = 'data/imagenet/'  # train/CLASS/*.jpg and val/CLASS/*.jpg
 num_classes = 1000
-batch_size = 256  # images a process: 4 processes have the paper's 1024
-num_workers = 8  # a process
-lr = 0.5  # for 1024 images a step
+batch_size = 256  # images per process: 4 processes make the paper's 1024
+num_workers = 8  # per process
+lr = 0.5  # for 1024 images per step
 max_epochs = 240
-# The paper: "slightly less aggressive scale augmentation", and no number. Others who trained
-# ShuffleNets took 0.2 (PaddlePaddle, V2 1.0x) and 0.49 (tensorpack, V1 0.5x); the code that the
-# authors released later has 0.08, as usual.
-crop_area = (0.25, 1.0)  # of the image's
+# The paper has "slightly less aggressive scale augmentation" but no number. Others used 0.2
+# (PaddlePaddle, V2 1.0x) and 0.49 (tensorpack, V1 0.5x) for ShuffleNets. The authors' later code has
+# the usual 0.08.
+crop_area = (0.25, 1.0)  # share of the image's area
 # ---------------------------------------------------------------------------------------------
 
 custom_imports = dict(imports=['shufflenet_det'], allow_failed_imports=False)
@@ -24,7 +24,7 @@ custom_imports = dict(imports=['shufflenet_det'], allow_failed_imports=False)
 model = dict(
     type='shufflenet_det.pretraining.ImageClassifier',
     num_classes=num_classes,
-    label_smoothing=0.1,  # this and the colours' jitter: the authors' released train.py
+    label_smoothing=0.1,  # as the colour jitter, from the authors' released train.py
     data_preprocessor=dict(
         mean=[123.675, 116.28, 103.53],
         std=[58.395, 57.12, 57.375],
@@ -34,7 +34,7 @@ model = dict(
         groups=3,
         widen_factor=1.0,
         out_indices=(3, ),
-        # The papers name no initialisation; small weights learn faster under BatchNorm.
+        # The papers state no initialisation. With BatchNorm, small weights learn faster.
         init_cfg=dict(type='TruncNormal', layer='Conv2d', std=0.03)))
 
 train_pipeline = [
@@ -79,7 +79,7 @@ val_cfg = dict(type='ValLoop')
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='SGD', lr=lr, momentum=0.9, weight_decay=4e-5),
-    # As in the authors' code, only the weights of convolutions and of the classifier decay.
+    # As in the authors' code, weight decay applies only to convolutions and the classifier.
     paramwise_cfg=dict(norm_decay_mult=0., bias_decay_mult=0.))
 param_scheduler = [
     dict(
@@ -111,4 +111,4 @@ log_processor = dict(type='LogProcessor', window_size=100, by_epoch=True)
 log_level = 'INFO'
 load_from = None
 resume = False
-randomness = dict(seed=0)  # stated, so that a resumed run shuffles as the first did
+randomness = dict(seed=0)  # fixed, so that a resumed run shuffles as the first one

@@ -2,4 +2,4 @@
 # Not trained.
 _base_ = './shufflenetv2_imagenet.py'
 
-model = dict(dropout=0.2, backbone=dict(widen_factor=2.0))  # dropout: as the authors' code
+model = dict(dropout=0.2, backbone=dict(widen_factor=2.0))  # dropout as in the authors' code

@@ -1,7 +1,7 @@
-# ShuffleNetV2 1.0x on ImageNet-1k, by V1's recipe, which its paper follows (Sec. 4).
+# ShuffleNetV2 1.0x on ImageNet-1k, with V1's recipe, which its paper follows (Sec. 4).
 # Not trained.
 #
-# The network is the paper's: a detector takes its weights with layout='paper', too.
+# The network is the paper's, so a detector needs layout='paper' to load its weights.
 _base_ = './shufflenetv1_imagenet.py'
 
 model = dict(

@@ -1,4 +1,4 @@
-# Xception* 1.0x on ImageNet-1k by ShuffleNetV1's recipe, for ShuffleNet V2's Table 7.
+# Xception* 1.0x on ImageNet-1k with ShuffleNetV1's recipe, for ShuffleNet V2's Table 7.
 # Not trained.
 _base_ = './shufflenetv1_imagenet.py'
 

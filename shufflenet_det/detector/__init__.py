@@ -1,7 +1,6 @@
 """``Detector``: an image in, boxes out.
 
-Nothing here imports torch before a detector in PyTorch is built, so that exported models run
-without it.
+torch is imported only for PyTorch detectors, so exported models run without it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,35 +21,35 @@ EXPORTED_SUFFIXES = (".onnx", ".xml", ".param", ".tflite", ".pt2")
 
 
 class Model(Protocol):
-    """What a detector runs on; it returns a ``supervision.Detections``."""
+    """The model behind a detector; returns ``supervision.Detections``."""
 
     @property
     def classes(self) -> Sequence[str]: ...
 
     def __call__(self, image: Array, score_threshold: float) -> Any:
-        """Boxes of one BGR image from this score on, with ``confidence`` and ``class_id``."""
+        """Detect on one BGR image; boxes with lower scores may be left out."""
 
 
 class Detector:
-    """Finds objects on images.
+    """Detects objects in images.
 
     Args:
-        model: The name of a ready detector (``shufflenet-det models`` lists them), whose weights
-            are downloaded on first use; a config of this package or of mmdet, as a path or an
-            mmengine ``Config``, with ``checkpoint``; a checkpoint that carries its config; or an
-            exported model, such as ``model.onnx``, which runs without torch.
-        checkpoint: Path or URL of the weights, where ``model`` is a name or a config.
+        model: The name of a ready detector (``shufflenet-det models`` lists them; the weights are
+            downloaded on first use), a config of this package or of mmdet (a path or an mmengine
+            ``Config``; needs ``checkpoint``), a checkpoint that contains its config, or an exported
+            model such as ``model.onnx`` (runs without torch).
+        checkpoint: Path or URL of the weights, if ``model`` is a name or a config.
         score_threshold: Boxes with lower scores are left out, 0 to 1.
-        device: Such as 'cpu' or 'cuda:0'; None takes what there is.
-        trust: Execute the config that a checkpoint carries. Without it the config is read as
-            data, and what is more than data is refused.
+        device: Such as 'cpu' or 'cuda:0'. None: a GPU if available, otherwise the CPU.
+        trust: Execute the config in a checkpoint as Python code. If False, it is read as data, and
+            rejected if it contains more than literals.
 
     Attributes:
-        classes: Name of each class; ``class_id`` counts in it.
+        classes: Names of the classes; ``class_id`` is an index into it.
 
     Raises:
-        FileNotFoundError: A file is not there, or no detector has this name.
-        ValueError: The checkpoint does not fit, is damaged, or carries no config.
+        FileNotFoundError: A file does not exist, or no detector has this name.
+        ValueError: The checkpoint does not fit, is damaged, or contains no config.
 
     Example:
         >>> detector = Detector("nanodet_plus_m_416")
@@ -97,20 +96,20 @@ class Detector:
         *,
         score_threshold: float | None = None,
     ) -> Any:
-        """Detect on whatever holds images.
+        """Detect objects in an image, in several images or in a video.
 
         Args:
-            source: An image: the path of a file, a BGR array as OpenCV's, a PIL image. Several: a
-                list, or a folder. A video: the path of a file, or a camera's index.
-            score_threshold: As for the class; None is that of the detector.
+            source: An image (a path, a BGR array as in OpenCV, or a PIL image), several images (a
+                list or a folder), or a video (a path or a camera index).
+            score_threshold: Overrides the threshold of the detector.
 
         Returns:
-            The detections of one image, with boxes in pixels of the original; for several images
-            a list; for a video an iterator, frame by frame.
+            The detections of one image, with boxes in pixels of the original image. For several
+            images a list, for a video an iterator over the frames.
 
         Raises:
-            FileNotFoundError: The source is not there, or a folder without images.
-            ValueError: It is no image or video.
+            FileNotFoundError: The source does not exist, or is a folder without images.
+            ValueError: The source is not an image or video.
         """
         least = self.score_threshold if score_threshold is None else score_threshold
         if isinstance(source, list | tuple):
@@ -128,7 +127,7 @@ class Detector:
 
 
 def _open(model: Any, checkpoint: str | Path | None, device: str | None, trust: bool) -> Model:
-    """Find out what ``model`` is, by its suffix, and build it."""
+    """Build ``model``; its suffix tells its kind."""
     suffix = Path(model).suffix.lower() if isinstance(model, str | Path) else None
     if suffix in EXPORTED_SUFFIXES:
         from ..deploy import Detector as ExportedModel
@@ -138,7 +137,7 @@ def _open(model: Any, checkpoint: str | Path | None, device: str | None, trust: 
 
     if suffix in CHECKPOINT_SUFFIXES:
         if checkpoint is not None:
-            raise ValueError(f"{model!r}, {checkpoint!r}: two checkpoints; a config goes first")
+            raise ValueError(f"{model!r}, {checkpoint!r}: two checkpoints; pass a config first")
         return TorchModel(None, model, device=device, trust=trust)
     if suffix is not None:
         from .ready import LISTING, config_of, fetch_weights, find_ready
@@ -148,5 +147,5 @@ def _open(model: Any, checkpoint: str | Path | None, device: str | None, trust: 
         if ready and checkpoint is None:
             checkpoint = fetch_weights(ready[1])
     if checkpoint is None:
-        raise ValueError(f"{str(model)!r} is a config: give a checkpoint as well; {LISTING}")
+        raise ValueError(f"{str(model)!r} is a config: pass a checkpoint as well; {LISTING}")
     return TorchModel(model, checkpoint, device=device, trust=trust)

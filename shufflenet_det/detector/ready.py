@@ -1,4 +1,4 @@
-"""The detectors that are ready to use: a config here and weights that somebody has published."""
+"""Ready detectors: a config of this package with published weights."""
 
 import difflib
 from http.client import HTTPException
@@ -12,7 +12,7 @@ LISTING = "shufflenet-det models lists the ready detectors"
 
 
 def ready_detectors() -> dict[str, Record]:
-    """The records of published detectors, by the names of the configs that build them."""
+    """The records of published detectors, by the name of their config."""
     configs = {name.rpartition("/")[2] for name in config_names()}
     return {
         alias: record
@@ -23,7 +23,7 @@ def ready_detectors() -> dict[str, Record]:
 
 
 def find_ready(name: str) -> tuple[str, Record] | None:
-    """A ready detector's config and record, by the name of either; None if there is none."""
+    """The config and record of a ready detector, by the name of either; None if unknown."""
     for config, record in ready_detectors().items():
         if name in (config, record.name):
             return config, record
@@ -31,10 +31,10 @@ def find_ready(name: str) -> tuple[str, Record] | None:
 
 
 def config_of(name: str) -> str | Path:
-    """The file of a config; ``mmdet::…`` stays, which mmengine finds in mmdet.
+    """The path of a config. A name with ``mmdet::`` is returned as it is, for mmengine.
 
     Raises:
-        FileNotFoundError: There is none; the message names what is near.
+        FileNotFoundError: No config has this name; the message suggests similar names.
     """
     if "::" in name:
         return name
@@ -45,24 +45,24 @@ def config_of(name: str) -> str | Path:
         if not near:
             raise
         raise FileNotFoundError(
-            f"no detector, config or file is called {name!r}: did you mean {' or '.join(near)}? "
+            f"no detector, config or file is named {name!r}: did you mean {' or '.join(near)}? "
             + LISTING
         ) from error
 
 
 def weights_path(record: Record) -> Path:
-    """Where the weights of a ready detector are, or would be: torch's cache."""
+    """The path of the weights of a ready detector in torch's cache."""
     from ..weights.files import cache_path
 
     return cache_path(record.url, record.file)
 
 
 def fetch_weights(record: Record) -> Path:
-    """The file with a detector's weights, downloaded on first use with a bar and a checksum.
+    """Download the weights of a detector on first use, with a progress bar and a checksum.
 
     Raises:
-        ConnectionError: It is not there and cannot be downloaded; the message says where to put it.
-        ValueError: What came is another file.
+        ConnectionError: The download failed; the message says where to put the file.
+        ValueError: The downloaded file has another checksum.
     """
     from ..weights.files import download
 
@@ -71,13 +71,13 @@ def fetch_weights(record: Record) -> Path:
         return path
     if not record.can_be_fetched:
         raise ConnectionError(
-            f"the weights of {record.name} must be downloaded by hand: get {record.file} from "
-            f"{record.url} and put it at {path}, or give its path as the checkpoint"
+            f"the weights of {record.name} must be downloaded by hand: download {record.file} from "
+            f"{record.url} to {path}, or pass its path as the checkpoint"
         )
     try:
         return download(record.url, record.digest, progress=True)
     except (URLError, TimeoutError, ConnectionError, HTTPException) as error:
         raise ConnectionError(
-            f"could not download the weights of {record.name} ({error}): get {record.url} where "
-            f"there is a network and put it at {path}, or give its path as the checkpoint"
+            f"could not download the weights of {record.name} ({error}): download {record.url} on "
+            f"another machine and copy it to {path}, or pass its path as the checkpoint"
         ) from error

@@ -1,4 +1,4 @@
-"""What a detector returns: supervision's detections, which know their image. Imports no torch."""
+"""The results of a detector: supervision's detections with their image. Imports no torch."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,25 +13,25 @@ from .sources import Array, ImageSource, read_image
 
 
 class Detections(sv.Detections):
-    """The boxes of one image: a ``supervision.Detections``, so all of that library takes it.
+    """The boxes of one image, as ``supervision.Detections``; the highest score comes first.
 
-    ``xyxy`` are pixels of the image as it was given, ``confidence`` scores from 0 to 1,
-    ``class_id`` labels from 0 and ``data['class_name']`` their names; the best comes first.
+    ``xyxy`` is in pixels of the original image, ``confidence`` is from 0 to 1, ``class_id`` starts
+    from 0, and ``data['class_name']`` has the class names.
     """
 
     confidence: npt.NDArray[np.floating]
     class_id: npt.NDArray[np.integer]
-    source: ImageSource | None = None  # the image, or the path from which it is read again
+    source: ImageSource | None = None  # the image or its path
 
     @classmethod
     def of(
         cls, detections: Any, classes: Sequence[str], source: ImageSource | None
     ) -> "Detections":
-        """Detections with the names of their classes and their image.
+        """Add class names and the image to supervision's detections.
 
         Args:
-            detections: Of supervision, with ``class_id`` and ``confidence``.
-            classes: Name of each class.
+            detections: ``supervision.Detections`` with ``class_id`` and ``confidence``.
+            classes: Names of the classes.
             source: The image or its path.
         """
         order = np.argsort(-detections.confidence, kind="stable")
@@ -49,40 +49,41 @@ class Detections(sv.Detections):
         return own
 
     def __getitem__(self, index: Any) -> Any:
-        """Some of the boxes, or an entry of ``data``, as in supervision; the image stays."""
+        """Select boxes or an entry of ``data``, as in supervision; keeps the image."""
         chosen = super().__getitem__(index)
         return self._copy(chosen, self.source) if isinstance(chosen, sv.Detections) else chosen
 
     def plot(self, path: str | Path | None = None, image: ImageSource | None = None) -> Array:
-        """Draw boxes, names and scores, in sizes that fit the image.
+        """Draw boxes, names and scores; line width and text size fit the image.
 
         Args:
-            path: Where to write the annotated image; the suffix gives the format.
-            image: What to draw on; None is the image of the detections.
+            path: Write the annotated image to this file; the suffix determines the format.
+            image: Draw on this image. None: the image of the detections.
 
         Returns:
-            The annotated image, (H, W, 3), uint8, BGR; the original is not changed.
+            A copy of the image with annotations, (H, W, 3), uint8, BGR.
 
         Raises:
-            ValueError: Neither the detections nor ``image`` say which image, or the suffix of
-                ``path`` is none that OpenCV writes.
+            ValueError: The detections have no image and ``image`` is None, or OpenCV cannot write
+                the format of ``path``.
             OSError: The file cannot be written.
         """
         image = self.source if image is None else image
         if image is None:
-            raise ValueError("these detections have no image: give plot(image=…)")
+            raise ValueError("these detections have no image: pass plot(image=…)")
         drawn = draw(read_image(image), self)
         if path is not None:
             write_image(path, drawn)
         return drawn
 
     def as_coco(self, image_id: int | str, classes: Sequence[str], **more: Any) -> list[dict]:
-        """The boxes in the form of COCO's results, with names.
+        """Convert to COCO's result format, with class names.
 
         Args:
-            image_id: Of the image.
-            classes: Name of each class; COCO's 80 get their official ids, others count from 0.
-            more: Further entries of each record, such as the file's name.
+            image_id: The id of the image.
+            classes: Names of the classes. COCO's 80 classes get their official ids, others start
+                from 0.
+            more: Additional entries for each record, such as the file name.
         """
         ids = category_ids(classes)
         boxes = self.xyxy.astype(float)
@@ -103,7 +104,7 @@ class Detections(sv.Detections):
 
 
 def category_ids(classes: Sequence[str]) -> dict[str, int]:
-    """The number of each class in COCO's results: official for COCO's 80, else from 0."""
+    """The category id of each class: the official ids for COCO's 80 classes, otherwise from 0."""
     from ..data.categories import coco_categories
 
     official = {str(c["name"]): int(c["id"]) for c in coco_categories()}
@@ -117,7 +118,7 @@ def draw(image: Array, detections: Any) -> Array:
 
     Args:
         image: (H, W, 3), uint8, BGR.
-        detections: Of supervision, with ``confidence``, ``class_id`` and ``data['class_name']``.
+        detections: ``supervision.Detections`` with ``data['class_name']``.
 
     Returns:
         (H, W, 3), uint8, BGR.
@@ -134,10 +135,10 @@ def draw(image: Array, detections: Any) -> Array:
 
 
 def write_image(path: str | Path, image: Array) -> None:
-    """Write an image; the format is the suffix's.
+    """Write an image; the suffix determines the format.
 
     Raises:
-        ValueError: OpenCV writes no such format.
+        ValueError: OpenCV cannot write this format.
         OSError: The file cannot be written.
     """
     path = Path(path)
@@ -147,8 +148,8 @@ def write_image(path: str | Path, image: Array) -> None:
         fits = False
     if not fits:
         raise ValueError(
-            f"cannot write {str(path)!r}: {path.suffix!r} is no format that OpenCV writes; use "
-            ".jpg or .png"
+            f"cannot write {str(path)!r}: {path.suffix!r} is not a format that OpenCV can write; "
+            "use .jpg or .png"
         )
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content.tobytes())

@@ -1,4 +1,4 @@
-"""Where images come from: files, folders, arrays, videos, cameras. Imports no torch."""
+"""Read images from files, folders, arrays, videos and cameras. Imports no torch."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,24 +19,24 @@ IMAGE_SUFFIXES = frozenset(
 VIDEO_SUFFIXES = frozenset(
     ".3gp .asf .avi .flv .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .webm .wmv".split()
 )
-CAMERA_FPS = 25.0  # of a written video, where the camera states none
+CAMERA_FPS = 25.0  # for written videos, if the camera reports no frame rate
 
 
 def read_image(source: ImageSource) -> Array:
-    """Read one image as OpenCV does in training: 8 bits, BGR, turned as its EXIF data say.
+    """Read one image as in training: 8 bits, BGR, rotated by its EXIF data.
 
     Args:
-        source: The path of a file; an array (H, W), (H, W, 1), (H, W, 3) in BGR order or
-            (H, W, 4) in BGRA order, of uint8 or uint16 (whose upper byte is taken); or a PIL
-            image. Alpha is dropped.
+        source: A path; an array (H, W), (H, W, 1), (H, W, 3) in BGR order or (H, W, 4) in BGRA
+            order, of uint8 or uint16 (only the upper byte is used); or a PIL image. Alpha is
+            dropped.
 
     Returns:
         (H, W, 3), uint8, BGR.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: The file is no image, or the array has another shape or type.
-        TypeError: The source is nothing of these.
+        FileNotFoundError: The file does not exist.
+        ValueError: The file is not an image, or the array has another shape or type.
+        TypeError: The source has another type.
     """
     if isinstance(source, str | Path):
         return _decode(Path(source))
@@ -50,10 +50,10 @@ def read_image(source: ImageSource) -> Array:
 
 
 def image_files(folder: str | Path) -> list[Path]:
-    """The images of a folder, sorted by name; suffixes in any case, subfolders left out.
+    """The images of a folder, sorted by name, without subfolders; suffixes in any case.
 
     Raises:
-        FileNotFoundError: The folder holds no image.
+        FileNotFoundError: The folder contains no image.
     """
     folder = Path(folder)
     found = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
@@ -67,9 +67,9 @@ def image_files(folder: str | Path) -> list[Path]:
 
 
 def as_video(source: object) -> str | int | None:
-    """A video's path or a camera's index; None if the source is neither.
+    """The path of a video or the index of a camera; None if the source is neither.
 
-    A text of digits that is no file is a camera's index.
+    A string of digits is a camera index, unless a file has this name.
     """
     if isinstance(source, int) and not isinstance(source, bool):
         return source
@@ -88,13 +88,13 @@ class Video:
         source: What :func:`as_video` returns.
 
     Attributes:
-        width, height: Of a frame, in pixels.
+        width, height: Size of a frame in pixels.
         fps: Frames per second.
-        frames: Their number; None if it is not known, as for a camera.
+        frames: Number of frames; None if unknown, as for a camera.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: The file is no video that OpenCV reads, or there is no such camera.
+        FileNotFoundError: The file does not exist.
+        ValueError: OpenCV cannot read the video or the camera.
     """
 
     def __init__(self, source: str | int) -> None:
@@ -105,8 +105,11 @@ class Video:
         self._capture = cv2.VideoCapture(source)
         opened, self._first = self._capture.read()
         if not opened:
-            what = f"{source!r} is no video that OpenCV can read" if is_file else f"camera {source}"
-            raise ValueError(what if is_file else f"{what} cannot be read: is it there, and free?")
+            raise ValueError(
+                f"{source!r} is not a video that OpenCV can read"
+                if is_file
+                else f"camera {source} cannot be read: is it connected, and not in use?"
+            )
         self.height, self.width = self._first.shape[:2]
         fps = self._capture.get(cv2.CAP_PROP_FPS)
         self.fps = fps if fps > 0 else CAMERA_FPS
@@ -114,7 +117,7 @@ class Video:
         self.frames = frames if is_file and frames > 0 else None
 
     def __iter__(self) -> Iterator[Array]:
-        """Yield each frame once, (H, W, 3) in BGR order; the video is closed at the end."""
+        """Yield each frame once, (H, W, 3) in BGR order; closes the video at the end."""
         try:
             frame, more = self._first, True
             while more:
@@ -134,13 +137,13 @@ def _decode(path: Path) -> Array:
         raise ValueError(f"{str(path)!r} is an empty file, not an image")
     try:
         image = cv2.imdecode(content, cv2.IMREAD_COLOR)
-    except cv2.error:  # more pixels than it reads
+    except cv2.error:  # too many pixels for OpenCV
         image = None
     return _from_pil(path, repr(str(path))) if image is None else image
 
 
 def _from_pil(source: Path | Image.Image, name: str) -> Array:
-    """Read what OpenCV does not: icons, HEIC where its plugin is loaded, PIL images."""
+    """Read what OpenCV cannot: icons, HEIC if its plugin is loaded, PIL images."""
     try:
         image = Image.open(source) if isinstance(source, Path) else source
         image = ImageOps.exif_transpose(image)

@@ -1,7 +1,8 @@
-"""A detector of mmdet in PyTorch, built from a config and a checkpoint: image in, boxes out.
+"""An mmdet detector in PyTorch, built from a config and a checkpoint: image in, boxes out.
 
-This is what :func:`mmdet.apis.init_detector` and :func:`~mmdet.apis.inference_detector` compute,
-without the data set that the first builds, and with a checkpoint that fits or is refused.
+It gives the results of :func:`mmdet.apis.init_detector` and
+:func:`~mmdet.apis.inference_detector`, but builds no data set and rejects a checkpoint that does
+not fit.
 """
 
 import contextlib
@@ -33,23 +34,22 @@ _LOGGER = logging.getLogger("shufflenet_det")
 
 
 class TorchModel:
-    """A built detector.
+    """A PyTorch detector.
 
     Args:
-        config: A config, or the path of its file, which is executed; None takes the config that
-            the checkpoint carries.
+        config: A config or its path; the file is executed. None: the config in the checkpoint.
         checkpoint: Path or URL.
-        device: Such as 'cpu' or 'cuda:0'; None takes what there is.
-        trust: Execute a config that the checkpoint carries.
+        device: Such as 'cpu' or 'cuda:0'. None: a GPU if available, otherwise the CPU.
+        trust: Execute the config in the checkpoint as Python code.
 
     Attributes:
-        classes: Name of each class.
+        classes: Names of the classes.
 
     Raises:
-        RuntimeError: mmdet cannot be used here.
-        FileNotFoundError: The checkpoint is not there.
-        ValueError: The checkpoint carries no config, or one that is more than data; or it does
-            not fit the config.
+        RuntimeError: mmdet does not work in this environment.
+        FileNotFoundError: The checkpoint does not exist.
+        ValueError: The checkpoint does not fit the config, or its own config is missing or not
+            plain data.
     """
 
     def __init__(
@@ -65,14 +65,14 @@ class TorchModel:
             raise RuntimeError(problem)
         name = str(checkpoint)
         state, meta = _read(name)
-        # Before anything is built: mmengine finds mmdet's parts by this.
+        # mmengine needs the scope to find mmdet's modules.
         init_default_scope("mmdet")
         if config is None:
             cfg = _carried(meta, name, trust)
         else:
             cfg = config if isinstance(config, Config) else Config.fromfile(config)
             if "mean" not in (cfg.model.get("data_preprocessor") or {}):
-                fit_data_preprocessor(cfg.model)  # that of the backbone's published weights
+                fit_data_preprocessor(cfg.model)  # from the backbone's published weights
             if warning := warning_of_differences(cfg.model, meta, name):
                 _LOGGER.warning("%s", warning)
         self.classes: Sequence[str] = _classes(cfg, meta)
@@ -93,11 +93,11 @@ class TorchModel:
 
         Args:
             image: (H, W, 3), uint8, BGR.
-            score_threshold: Boxes with lower scores need not be found, which saves time: they
-                suppress no box of a higher score.
+            score_threshold: Boxes with lower scores are not computed if possible, which saves time.
+                They cannot suppress a box with a higher score.
 
         Returns:
-            All boxes that this and the config's ``test_cfg`` leave, in pixels of the image.
+            The boxes that pass this threshold and the config's ``test_cfg``, in pixels.
         """
         data = self._prepare({"img": image, "img_id": 0})
         data = {"inputs": [data["inputs"]], "data_samples": [data["data_samples"]]}
@@ -107,14 +107,15 @@ class TorchModel:
 
 @contextlib.contextmanager
 def _threshold(model: Any, least: float) -> Iterator[None]:
-    """Raise ``score_thr`` of a detector's last head, if it is lower."""
+    """Raise ``score_thr`` of a detector's last head temporarily, if it is lower."""
     head = getattr(model, "roi_head", None) or getattr(model, "bbox_head", None)
     cfg = getattr(head, "test_cfg", None) or {}
     before = cfg.get("score_thr")
-    if before is None or before >= least or cfg.get("score_voting"):  # where lower scores count
+    if before is None or before >= least or cfg.get("score_voting"):  # which uses lower scores
         yield
         return
-    cfg["score_thr"] = float(np.nextafter(np.float32(least), np.float32(-1)))  # mmdet's is excluded
+    # mmdet drops scores equal to the threshold.
+    cfg["score_thr"] = float(np.nextafter(np.float32(least), np.float32(-1)))
     try:
         yield
     finally:
@@ -127,7 +128,7 @@ def _read(name: str) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
         return open_checkpoint(name).tensors, {}
     content = CheckpointLoader.load_checkpoint(name, map_location="cpu", logger="silent")
     if not isinstance(content, Mapping):
-        raise ValueError(f"{name!r} holds no tensors by name")
+        raise ValueError(f"{name!r} contains no state_dict")
     meta = content.get("meta")
     return content.get("state_dict", content), meta if isinstance(meta, Mapping) else {}
 
@@ -137,14 +138,14 @@ def _carried(meta: Mapping[str, Any], name: str, trust: bool) -> Config:
         return Config.fromstring(meta["cfg"], ".py")
     config = carried_config(meta, name)
     if config is None or "model" not in config:
-        raise ValueError(f"{name!r} carries no config: give the config's file as well")
+        raise ValueError(f"{name!r} contains no config: pass a config as well")
     cfg = Config(config)
     require_registered([cfg.model, _test_pipeline(cfg)], name)
     return cfg
 
 
 def _classes(cfg: Config, meta: Mapping[str, Any]) -> tuple[str, ...]:
-    """The checkpoint's own, else the config's, else those of its kind of data set."""
+    """The classes of the checkpoint, of the config, or of its data set type, in this order."""
     stated = {str(k).lower(): v for k, v in (meta.get("dataset_meta") or {}).items()}
     dataset = cfg.get("test_dataloader", {}).get("dataset", {})
     while "dataset" in dataset:
@@ -162,8 +163,8 @@ def _build(config: Any, device: str) -> nn.Module:
     from mmdet.registry import MODELS
 
     config = copy.deepcopy(config)
-    config.backbone.init_cfg = None  # the checkpoint holds its tensors
-    config.train_cfg = None  # no assigners, samplers and auxiliary heads
+    config.backbone.init_cfg = None  # the checkpoint has its weights
+    config.train_cfg = None  # no assigners, samplers or auxiliary heads
     return revert_sync_batchnorm(MODELS.build(config)).to(device).eval()
 
 
@@ -175,13 +176,13 @@ def _load(
     _, left_over = model.load_state_dict(state, strict=False)
     if left_over:
         raise ValueError(
-            f"{name!r} does not fit {cfg.filename or 'the config'}: {len(left_over)} tensors are "
-            f"left over ({', '.join(left_over[:2])}{', …' if len(left_over) > 2 else ''})"
+            f"{name!r} does not fit {cfg.filename or 'the config'}: {len(left_over)} unexpected "
+            f"tensors ({', '.join(left_over[:2])}{', …' if len(left_over) > 2 else ''})"
         )
 
 
 def _pipeline(cfg: Config) -> Any:
-    """The config's preprocessing for testing, for an image that is read."""
+    """The config's test pipeline, for an image in memory."""
     from mmcv.transforms import Compose
 
     steps = copy.deepcopy(_test_pipeline(cfg))

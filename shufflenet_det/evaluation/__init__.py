@@ -1,4 +1,4 @@
-"""How good a detector is, and where it fails."""
+"""Metrics of a detector, and a report of its errors."""
 
 from .report import report
 

@@ -1,4 +1,4 @@
-"""The figures of a report, by matplotlib and supervision."""
+"""The figures of a report, drawn with matplotlib and supervision."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,12 +13,12 @@ from ..data.drawing import annotators
 from .scores import IOU, Curve, Evaluation
 
 Json = dict[str, Any]
-_MOST_LINES = 10  # classes that get a line of their own
+_MOST_LINES = 10  # with more classes, their lines are grey
 _COLOURS = {"right": "#4daf4a", "missed": "#ff9f1c", "false": "#e4003a"}
 
 
 def precision_recall(total: Curve, classes: dict[str, Curve]) -> Figure:
-    """Precision against recall, of all boxes and of each class."""
+    """Precision over recall, for all boxes and for each class."""
     figure, axes = _figure("recall", "precision")
     few = len(classes) <= _MOST_LINES
     for name, curve in classes.items():
@@ -31,7 +31,7 @@ def precision_recall(total: Curve, classes: dict[str, Curve]) -> Figure:
 
 
 def f1(total: Curve) -> Figure:
-    """Precision, recall and F1 against the threshold, with the best one."""
+    """Precision, recall and F1 over the score threshold, with the best threshold."""
     figure, axes = _figure("score threshold", "")
     for name, values in (("precision", total.precision), ("recall", total.recall)):
         axes.plot(total.scores, values, linewidth=1, label=name)
@@ -45,7 +45,7 @@ def f1(total: Curve) -> Figure:
 
 
 def average_precision(rows: Sequence[Json]) -> Figure:
-    """AP of each class, the best at the top."""
+    """AP of each class, the best class at the top."""
     known = sorted((row for row in rows if row["AP"] is not None), key=lambda row: row["AP"])
     figure = Figure((6, max(2.5, 0.8 + 0.18 * len(known))), layout="constrained")
     axes = figure.subplots()
@@ -57,8 +57,8 @@ def average_precision(rows: Sequence[Json]) -> Figure:
 
 
 def calibration(content: Json) -> Figure:
-    """How often boxes of a score are right, against the score."""
-    figure, axes = _figure("score", f"share that is right, IoU {IOU}")
+    """The share of correct boxes over the score."""
+    figure, axes = _figure("score", f"share of correct boxes, IoU {IOU}")
     bins = [row for row in content["bins"] if row["boxes"]]
     axes.plot([0, 1], [0, 1], color="0.6", linestyle=":")
     left = [row["from"] for row in bins]
@@ -69,10 +69,10 @@ def calibration(content: Json) -> Figure:
 
 
 def confusion(matrix: sv.ConfusionMatrix) -> Figure:
-    """Which classes are taken for which."""
+    """The confusion matrix of the classes."""
     from matplotlib import pyplot
 
-    if not matrix.matrix.any():  # which supervision cannot draw
+    if not matrix.matrix.any():  # supervision cannot draw an empty matrix
         return Figure((2, 2))
     side = min(14, max(5, len(matrix.classes) // 2))
     figure = matrix.plot(fig_size=(side + 1, side))
@@ -81,12 +81,12 @@ def confusion(matrix: sv.ConfusionMatrix) -> Figure:
 
 
 def image(path: Path, row: Json, names: dict[Any, str]) -> Any:
-    """An image with the boxes that are right, missed and false; None if it cannot be read.
+    """Draw the correct, missed and false boxes on an image; None if it cannot be read.
 
     Args:
-        path: Of the image.
-        row: Of :meth:`~.scores.Evaluation.by_image`.
-        names: Of the categories, by id.
+        path: The path of the image.
+        row: An entry of :meth:`~.scores.Evaluation.by_image`.
+        names: Category names by id.
 
     Returns:
         (H, W, 3), uint8, BGR.
@@ -111,7 +111,7 @@ def image(path: Path, row: Json, names: dict[Any, str]) -> Any:
 
 
 def draw_all(evaluation: Evaluation, rows: Sequence[Json], threshold: float) -> dict[str, Figure]:
-    """The figures of a report by name."""
+    """All figures of a report, by name."""
     total = evaluation.curve()
     classes = {name: evaluation.curve(i) for i, name in evaluation.names.items()}
     return {

@@ -1,4 +1,4 @@
-"""Predictions from files and detectors, as the records of COCO's results."""
+"""Predictions from files and detectors, in COCO's result format."""
 
 import io
 import json
@@ -20,16 +20,17 @@ def read_predictions(
     """Read predictions.
 
     Args:
-        path: COCO's results as JSON, or what mmdet's test programs write as ``.pkl``.
+        path: A JSON file in COCO's result format, or a ``.pkl`` file of mmdet's test.
         annotations: The content of the annotation file.
-        classes: What the labels of a ``.pkl`` file count; None: the annotations' categories.
+        classes: The class names for the labels of a ``.pkl`` file. None: the categories of the
+            annotations.
 
     Returns:
         Records with ``image_id``, ``category_id``, ``bbox`` (x, y, width, height) and ``score``.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: The file holds something else, or speaks of other images or classes.
+        FileNotFoundError: The file does not exist.
+        ValueError: The file has another format, or is for other images or classes.
     """
     path = Path(path)
     if not path.is_file():
@@ -44,13 +45,13 @@ def read_predictions(
 
 
 def check_predictions(content: Any, annotations: Json, name: str) -> list[Json]:
-    """Predictions that fit annotations, as they are.
+    """Check that predictions fit the annotations, and return them.
 
     Raises:
-        ValueError: They are no COCO results, or speak of other images or classes.
+        ValueError: They are not in COCO's result format, or are for other images or classes.
     """
     if not isinstance(content, list):
-        raise ValueError(f"{name}: COCO's results are a list, not {type(content).__name__}")
+        raise ValueError(f"{name}: COCO results must be a list, not {type(content).__name__}")
     for number, record in enumerate(content):
         if not isinstance(record, dict) or any(key not in record for key in _KEYS):
             raise ValueError(f"{name}: entry {number} must have {', '.join(_KEYS)}: {record!r:.80}")
@@ -64,8 +65,8 @@ def check_predictions(content: Any, annotations: Json, name: str) -> list[Json]:
         unknown = sorted({str(r[key]) for r in content if r[key] not in known})
         if unknown:
             raise ValueError(
-                f"{name}: {what} {', '.join(unknown[:5])} is not in the annotations, whose {what} "
-                f"ids are {', '.join(sorted(map(str, known))[:5])}, …"
+                f"{name}: {what} id {', '.join(unknown[:5])} is not in the annotations, which have "
+                f"{', '.join(sorted(map(str, known))[:5])}, …"
             )
     return content
 
@@ -77,13 +78,14 @@ def predict(
 
     Args:
         detector: Takes the path of an image and returns ``supervision.Detections`` with
-            ``data['class_name']``, as :class:`shufflenet_det.Detector` does. A score threshold
-            of 0 is best: what a detector leaves out counts as missed.
+            ``data['class_name']``, like :class:`shufflenet_det.Detector`. Use a score threshold of
+            0: boxes below it count as missed.
         annotations: The content of the annotation file.
-        image_root: The folder that file names start from.
+        image_root: The folder of the images; file names are relative to it.
 
     Returns:
-        Records of COCO's results; classes are matched by name, and others are left out.
+        Records in COCO's result format. Classes are matched by name; boxes of other classes are
+        dropped.
 
     Raises:
         ValueError: The detector and the annotations have no class in common.
@@ -95,7 +97,7 @@ def predict(
     if not set(classes) & set(ids):
         raise ValueError(
             f"the detector's classes ({', '.join(list(classes)[:5])}, …) and the annotations' "
-            f"({', '.join(list(ids)[:5])}, …) have no name in common"
+            f"classes ({', '.join(list(ids)[:5])}, …) have no name in common"
         )
     records = []
     for image in track(annotations["images"], "detecting", transient=True):
@@ -134,16 +136,15 @@ def _from_pickle(path: Path, annotations: Json, classes: Sequence[str] | None) -
             )
         return records
     except (pickle.UnpicklingError, EOFError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{str(path)!r} holds no predictions of mmdet's: {error}") from error
+        raise ValueError(f"{str(path)!r} contains no predictions of mmdet: {error}") from error
     except IndexError as error:
         raise ValueError(
-            f"{str(path)!r} has labels beyond the {len(classes or names)} classes of the "
-            "annotations"
+            f"{str(path)!r} has labels outside the {len(classes or names)} classes"
         ) from error
 
 
 class _Unpickler(pickle.Unpickler):
-    """Knows what tensors are made of and nothing else, so that opening a file runs no code."""
+    """Loads only the types that tensors need, so opening a file runs no code."""
 
     def find_class(self, module: str, name: str) -> Any:
         import torch
@@ -157,5 +158,5 @@ class _Unpickler(pickle.Unpickler):
             ),
         }
         if (module, name) not in known:
-            raise pickle.UnpicklingError(f"it names {module}.{name}")
+            raise pickle.UnpicklingError(f"it refers to {module}.{name}")
         return known[module, name]

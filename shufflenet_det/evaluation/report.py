@@ -1,4 +1,4 @@
-"""An evaluation as one self-contained HTML page, with PNG and JSON files."""
+"""Write an evaluation as one self-contained HTML page, with PNG and JSON files."""
 
 import base64
 import html
@@ -19,7 +19,7 @@ Json = dict[str, Any]
 SCHEMA = 1
 WORST = 20
 FILE = "report.json"
-_DEFAULT_THRESHOLD = 0.3  # where none is best: nothing was annotated or predicted
+_DEFAULT_THRESHOLD = 0.3  # if there is no best one: nothing was annotated or predicted
 _PERCENT = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large", "F1", "precision", "recall")
 _TITLES = {
     "average_precision": "AP by class",
@@ -49,21 +49,22 @@ def report(
 
     Args:
         annotations: A file in COCO's format.
-        predictions: COCO's results, as a JSON file or a list of records; the ``.pkl`` of mmdet's
-            test programs; or a detector, which is run over the images (see
-            :func:`~.predictions.predict`).
-        image_root: The folder that file names start from.
+        predictions: COCO results as a JSON file or a list of records; a ``.pkl`` file of mmdet's
+            test; or a detector to run over the images (see :func:`~.predictions.predict`).
+        image_root: The folder of the images; file names are relative to it.
         out_dir: Gets ``report.html``, ``report.json``, a PNG for each figure and the worst images.
-        classes: What the labels of a ``.pkl`` file count; None: the annotations' categories.
+        classes: The class names for the labels of a ``.pkl`` file. None: the categories of the
+            annotations.
 
     Returns:
-        What ``report.json`` holds: ``metrics`` (COCO's twelve figures, %), ``per_class``,
+        The content of ``report.json``: ``metrics`` (COCO's twelve metrics in %), ``per_class``,
         ``best`` (threshold, F1, precision and recall of all boxes), ``calibration``,
-        ``confusion`` (rows annotated, columns predicted) and ``worst_images``. None: not defined.
+        ``confusion`` (rows annotated, columns predicted) and ``worst_images``. Undefined values are
+        None.
 
     Raises:
-        FileNotFoundError: A file is not there.
-        ValueError: A file is of another format, or predictions and annotations do not fit.
+        FileNotFoundError: A file does not exist.
+        ValueError: A file has another format, or the predictions do not fit the annotations.
     """
     content, _ = read_and_repair(annotations, image_root)
     if callable(predictions):
@@ -124,11 +125,11 @@ def read_report(path: str | Path) -> Json:
     """Read a report.
 
     Args:
-        path: ``report.json``, its folder, or a run's work folder with ``report/`` in it.
+        path: ``report.json``, its folder, or a work folder that contains ``report/``.
 
     Raises:
         FileNotFoundError: There is no report.
-        ValueError: The file is none.
+        ValueError: The file is not a report.
     """
     path = Path(path)
     places = [path] if path.is_file() else [path / FILE, path / "report" / FILE]
@@ -140,7 +141,7 @@ def read_report(path: str | Path) -> Json:
                     return content
                 raise ValueError(f"its schema is {content['schema']}, not {SCHEMA}")
             except (ValueError, KeyError, TypeError) as error:
-                raise ValueError(f"{str(place)!r} is no report: {error}") from error
+                raise ValueError(f"{str(place)!r} is not a report: {error}") from error
     raise FileNotFoundError(
         f"no report in {str(path)!r}: shufflenet-det evaluate ANNOTATIONS PREDICTIONS --out DIR "
         "writes one"
@@ -152,7 +153,7 @@ def _page(result: Json, figures_at: dict[str, Path], drawn: dict[int, Path]) -> 
     sentence = "No best threshold: nothing was annotated or predicted."
     if best["threshold"] is not None:
         sentence = (
-            f"Best threshold of scores: {best['threshold']:.2f}, with F1 {best['F1']:.2f}, "
+            f"Best score threshold: {best['threshold']:.2f}, with F1 {best['F1']:.2f}, "
             f"precision {best['precision']:.2f}, recall {best['recall']:.2f} (IoU {IOU})."
         )
     ordered = sorted(result["per_class"], key=lambda r: (r["AP"] is None, -(r["AP"] or 0)))
@@ -164,15 +165,15 @@ def _page(result: Json, figures_at: dict[str, Path], drawn: dict[int, Path]) -> 
         f"<style>{_STYLE}</style><h1>mAP {_text(metrics['mAP'])} %</h1>",
         f"<p>{result['images']} images with {result['boxes']} boxes "
         f"({html.escape(result['annotations'])}), {result['predictions']} predictions. "
-        f"{sentence} AP is COCO's, over IoU 0.50 to 0.95, in %; small is below 32x32 pixels, "
-        "large above 96x96; - means that nothing of the kind is annotated.</p>",
+        f"{sentence} AP is COCO's, over IoU 0.50 to 0.95, in %. Small boxes are below 32x32 pixels,"
+        " large boxes above 96x96. A dash means that there are no such annotations.</p>",
         _table(list(metrics), [[_text(value) for value in metrics.values()]]),
         "<h2>Classes</h2>",
         _table(keys, rows),
         "<h2>Figures</h2>",
         *(_figure(path, _TITLES[name], "png") for name, path in figures_at.items()),
         f"<h2>The {len(result['worst_images'])} images with the most mistakes</h2>",
-        "<p>Green: right; orange: missed; red: false alarm; at the best threshold.</p>",
+        "<p>At the best threshold. Green: correct; orange: missed; red: false alarm.</p>",
         *(
             _figure(path, _caption(result["worst_images"][number]), "jpeg")
             for number, path in drawn.items()

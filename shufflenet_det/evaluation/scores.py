@@ -1,4 +1,4 @@
-"""The figures of an evaluation: by class and size, by threshold, by image."""
+"""Metrics of an evaluation by class and size, by threshold and by image."""
 
 import contextlib
 import io
@@ -14,8 +14,8 @@ from faster_coco_eval import COCO, COCOeval_faster
 Json = dict[str, Any]
 Floats = npt.NDArray[np.floating]
 
-IOU = 0.5  # from which a box counts as found, everywhere but in mAP
-BINS = 10  # of scores, in the calibration
+IOU = 0.5  # a box with at least this IoU counts as found, except in mAP
+BINS = 10  # of the calibration
 AREAS = ("all", "small", "medium", "large")
 SUMMARY = (
     *("mAP", "mAP50", "mAP75", "mAP_small", "mAP_medium", "mAP_large"),
@@ -30,7 +30,7 @@ class Curve:
     Attributes:
         scores: The thresholds, (n,).
         precision: (n,).
-        recall: (n,); nan where nothing is annotated.
+        recall: (n,); NaN if nothing is annotated.
     """
 
     scores: Floats
@@ -46,7 +46,7 @@ class Curve:
         )
 
     def best(self) -> dict[str, float | None]:
-        """The threshold of the highest F1, with what is reached there."""
+        """The threshold with the highest F1, and F1, precision and recall at this threshold."""
         if not len(self.scores) or np.isnan(self.recall).all():
             return {"threshold": None, "F1": None, "precision": None, "recall": None}
         at = int(np.argmax(self.f1))
@@ -56,15 +56,15 @@ class Curve:
 
 
 class Evaluation:
-    """Annotations and predictions, matched as COCO's evaluation does.
+    """Annotations and predictions, matched as in COCO's evaluation.
 
     Args:
         annotations: The content of an annotation file in COCO's format.
-        predictions: Records of COCO's results.
+        predictions: Records in COCO's result format.
 
     Attributes:
-        names: Of the categories, by id.
-        summary: COCO's twelve figures by :data:`SUMMARY`'s names, 0 to 1; None: not defined.
+        names: Category names by id.
+        summary: COCO's twelve metrics by the names in :data:`SUMMARY`, 0 to 1; None if undefined.
     """
 
     def __init__(self, annotations: Json, predictions: list[Json]) -> None:
@@ -91,7 +91,7 @@ class Evaluation:
         self._truth_of = {int(detection): int(truth) for detection, truth in pairs}
         self._truth = truth.anns
         self.annotated = [a for a in truth.anns.values() if not a.get("iscrowd")]
-        # A box on a crowd is neither right nor wrong.
+        # A box on a crowd is neither correct nor a false alarm.
         self.predicted = [d for d in found.anns.values() if not self._is_ignored(d)]
 
     def _is_ignored(self, detection: Json) -> bool:
@@ -99,25 +99,25 @@ class Evaluation:
         return bool(truth and truth.get("iscrowd"))
 
     def is_right(self, detection: Json) -> bool:
-        """Whether a predicted box has found an annotated one."""
+        """Whether a predicted box matches an annotated box."""
         return detection["id"] in self._truth_of
 
     def curve(self, category: Any = None) -> Curve:
-        """Precision and recall of one category, or of all boxes together."""
+        """Precision and recall of one category, or of all boxes."""
         chosen = [d for d in self.predicted if category in (None, d["category_id"])]
         scores = np.array([d["score"] for d in chosen], dtype=float)
         order = np.argsort(-scores, kind="stable")
         right = np.cumsum(np.array([self.is_right(d) for d in chosen], dtype=float)[order])
         total = sum(category in (None, a["category_id"]) for a in self.annotated)
         recall = right / total if total else np.full(len(right), np.nan)
-        # Boxes of one score pass or fail together.
+        # Boxes with equal scores share one threshold.
         last = np.flatnonzero(np.diff(scores[order], append=-np.inf))
         return Curve(
             scores[order][last], (right / np.arange(1, len(right) + 1))[last], recall[last]
         )
 
     def by_class(self) -> list[Json]:
-        """AP by size, and the best threshold, of each class; None: nothing is annotated."""
+        """AP by size and the best threshold of each class; None if nothing is annotated."""
         precision = self._eval.eval["precision"]  # (IoU, recall, class, area, detections)
         counts: dict[Any, int] = defaultdict(int)
         for annotation in self.annotated:
@@ -133,7 +133,7 @@ class Evaluation:
         return rows
 
     def calibration(self) -> Json:
-        """How often boxes of a score are right: bins of scores, and the expected error.
+        """The share of correct boxes for bins of scores, and the expected calibration error.
 
         The error is the mean over boxes of |precision - mean score| of their bin (Guo et al.,
         arXiv:1706.04599, Eq. 3).
@@ -159,7 +159,7 @@ class Evaluation:
         return {"bins": bins, "error": error if len(scores) else None}
 
     def confusion(self, threshold: float) -> sv.ConfusionMatrix:
-        """Which classes are taken for which, of boxes with a score from ``threshold``."""
+        """The confusion matrix of boxes with scores of at least ``threshold``."""
         place = {category: number for number, category in enumerate(self.names)}
         predicted, annotated = (_by_image(boxes) for boxes in (self.predicted, self.annotated))
         ids = [image["id"] for image in self.images]
@@ -172,7 +172,7 @@ class Evaluation:
         )
 
     def by_image(self, threshold: float) -> list[Json]:
-        """Misses, false alarms and boxes that are right of each image, the worst image first."""
+        """Missed, false and correct boxes of each image, the worst image first."""
         above = [d for d in self.predicted if d["score"] >= threshold]
         seen = {self._truth_of[d["id"]] for d in above if self.is_right(d)}
         predicted, annotated = _by_image(above), _by_image(self.annotated)
@@ -189,7 +189,7 @@ class Evaluation:
 
 
 def _no_results(annotations: Json) -> COCO:
-    """What ``loadRes`` cannot make: results without a box."""
+    """Empty results, which ``loadRes`` cannot create."""
     empty = COCO()
     empty.dataset = {**annotations, "annotations": []}
     empty.createIndex()

@@ -34,6 +34,9 @@ def install() -> None:
         return
     sys.meta_path.insert(0, _Front())
     sys.meta_path.append(_Ext())
+    # mmdet calls it in six places without the argument that torch has wanted since 1.10. Not when
+    # mmdet is imported: that may be inside `warnings.catch_warnings`, which would drop it again.
+    warnings.filterwarnings("ignore", "torch.meshgrid: in an upcoming release")
     for name in _WORKAROUNDS:
         if sys.modules.get(name):
             _apply(sys.modules[name])
@@ -211,11 +214,6 @@ def _let_ssd_predict(module: ModuleType) -> None:
         module.SSDHead.loss_cls = None
 
 
-def _quiet_meshgrid(module: ModuleType) -> None:
-    """mmdet calls it in six places without the argument that torch has wanted since 1.10."""
-    warnings.filterwarnings("ignore", "torch.meshgrid: in an upcoming release")
-
-
 _WORKAROUNDS: dict[str, Callable[[ModuleType], None]] = {
     "torch": _extend_safe_loader,
     "mmengine": _extend_safe_loader,
@@ -233,6 +231,5 @@ _WORKAROUNDS: dict[str, Callable[[ModuleType], None]] = {
     "mmdet.datasets.api_wrappers": _in("coco_api"),
     "mmdet.datasets.coco": _in("coco_api", "install_dataset"),
     "mmdet.evaluation.metrics.coco_metric": _in("coco_api", "install_metric"),
-    "mmdet.models": _quiet_meshgrid,
     "mmdet.models.dense_heads.ssd_head": _let_ssd_predict,
 }

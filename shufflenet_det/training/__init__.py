@@ -1,4 +1,4 @@
-"""From a config to a run: training and testing, and ``--demo``."""
+"""Training and testing from a config, and ``--demo``."""
 
 from .configs import load_run_config
 from .runner import build_runner

@@ -1,4 +1,4 @@
-"""Training in channels-last memory, with the kernels that are fast on a CPU."""
+"""Training in channels-last memory format, which is faster on a CPU."""
 
 from functools import partial
 
@@ -10,21 +10,22 @@ from torch import Tensor, nn
 
 
 class ChannelsLast(Hook):
-    """Trains with :func:`channels_last`; checkpoints are as without it."""
+    """Trains with :func:`channels_last`. Checkpoints do not change."""
 
     def before_train(self, runner: Runner) -> None:
-        """Change the model before its first step."""
+        """Change the model before the first step."""
         channels_last(runner.model)
 
 
 def channels_last(model: nn.Module) -> nn.Module:
-    """Train a model in channels-last memory; it computes the same, to rounding.
+    """Prepare a model for training in channels-last. The results are the same up to rounding.
 
-    On a CPU, oneDNN's backward pass of two kinds of convolution is slow (torch 2.14). 1x1
-    convolutions become matrix products; depthwise ones stay in float32 under bfloat16 autocast.
+    On a CPU, the backward pass of oneDNN is slow for two kinds of convolution (torch 2.14).
+    Therefore 1x1 convolutions become matrix products, and depthwise convolutions stay in float32
+    under bfloat16 autocast.
 
     Args:
-        model: Changed in place. Its convolutions keep their class and their parameters.
+        model: Changed in place. The convolutions keep their classes and parameters.
 
     Returns:
         The model.

@@ -1,4 +1,4 @@
-"""A config read and fitted to a run: overrides, the data's folder, ``--demo``."""
+"""Load a config for a run: overrides, data folder, ``--demo``."""
 
 import difflib
 import inspect
@@ -36,31 +36,31 @@ def load_run_config(
     demo: bool = False,
     splits: tuple[str, ...] = ("train", "val"),
 ) -> Config:
-    """Read a config and fit it to a run.
+    """Load a config and prepare it for a run.
 
     Args:
-        path: The config's file, or the name of a shipped one: see
+        path: A config file, or the name of a shipped config: see
             :func:`~shufflenet_det.config_files.find_config`.
-        cfg_options: Overrides by dotted key, as mmdet's ``--cfg-options``. A ``data_root`` among
-            them moves every path of the config that lies below the config's own.
-        work_dir: Where logs and checkpoints go; None is the config's, or
+        cfg_options: Overrides by dotted key, as in mmdet's ``--cfg-options``. ``data_root``
+            replaces the config's own at the start of every path.
+        work_dir: Folder for logs and checkpoints. None: the config's ``work_dir``, or
             ``work_dirs/NAME_OF_CONFIG`` (``work_dirs/NAME_OF_CONFIG_demo`` for the demo).
         launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
-        demo: Run on the synthetic data set, which is generated on first use, from random weights,
-            on small images and for a few epochs.
-        splits: Which data loaders ('train', 'val', 'test') have to find their files.
+        demo: Train for a few epochs from random weights on a small synthetic data set, which is
+            generated on first use.
+        splits: The data loaders ('train', 'val', 'test') whose files must exist.
 
     Returns:
         The config for :func:`~shufflenet_det.training.train` or
         :func:`~shufflenet_det.training.test`.
 
     Raises:
-        RuntimeError: mmdet cannot be used here; one sentence says why and how to fix it.
-        FileNotFoundError: The config or the data set is not there.
-        ValueError: The demo is asked for with a config for other data than COCO; an override, or
-            a config over a base, sets a name that no run reads; an override does not fit.
+        RuntimeError: mmdet does not work in this environment; the message says how to fix it.
+        FileNotFoundError: The config or the data set does not exist.
+        ValueError: The demo needs a COCO config; an override does not fit; an override, or a config
+            that inherits from another, sets a name that no run reads.
     """
-    file = find_config(path)  # first, as what follows imports mmdet
+    file = find_config(path)  # first, because the next lines import mmdet
     problem = environment.problem()
     if problem is not None:
         raise RuntimeError(problem)
@@ -100,16 +100,16 @@ def _read(file: Path) -> Config:
         raise
     except Exception as error:  # whatever the file's own Python raises
         said = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ValueError(f"config {str(file)!r} cannot be read: {said}") from error
+        raise ValueError(f"cannot read config {str(file)!r}: {said}") from error
 
 
 def _read_names() -> set[str]:
-    """The names at a config's top level that a run reads."""
+    """The top-level names of a config that a run reads."""
     return {*inspect.signature(Runner.__init__).parameters, *_READ_BESIDE_RUNNER} - {"self", "cfg"}
 
 
 def _refuse_idle_options(cfg: Config, options: dict[str, Any]) -> None:
-    """Raise where an override would change nothing, as no run reads the name."""
+    """Raise if an override would change nothing, because no run reads its name."""
     read = _read_names()
     for option in options:
         name = option.split(".")[0]
@@ -119,13 +119,13 @@ def _refuse_idle_options(cfg: Config, options: dict[str, Any]) -> None:
             places = [path for path in paths(cfg._cfg_dict) if path.endswith(f".{name}")]
             raise ValueError(
                 f"--cfg-options {option}=…: {cfg.filename} has already used {name!r}, "
-                "so this would change nothing. Edit the file, or override the keys themselves"
+                "so this would change nothing. Edit the file or override the keys themselves"
                 + (f": {', '.join(places)}" if places else "")
             )
         near = difflib.get_close_matches(name, {*read, "data_root"}, n=1)
         raise ValueError(
             f"--cfg-options {option}=…: no run reads {name!r}"
-            + (f"; did you mean {near[0]!r}?" if near else f"; names: {', '.join(sorted(read))}")
+            + (f"; did you mean {near[0]!r}?" if near else f"; allowed: {', '.join(sorted(read))}")
         )
 
 

@@ -1,4 +1,4 @@
-"""Losses and metrics of a training as an image, from the scalars that mmengine logs."""
+"""Plot the losses and metrics of a training, from the scalars that mmengine logs."""
 
 import json
 import os
@@ -8,13 +8,13 @@ from pathlib import Path
 
 from ..host.local_files import atomic_write
 
-_SHARE = 0.005  # of a training's time that its plots may take
-_LEFT_OUT = ("_75", "_s", "_m", "_l")  # of COCO's metrics
-_last: dict[str, tuple[float, float]] = {}  # by work folder: when plotted, and in how many seconds
+_SHARE = 0.005  # maximum share of the training time for plots
+_LEFT_OUT = ("_75", "_s", "_m", "_l")  # COCO metrics that are not plotted
+_last: dict[str, tuple[float, float]] = {}  # by work folder: time of the last plot, and its seconds
 
 
 def draw_now_and_then(work_dir: str | os.PathLike[str]) -> None:
-    """:func:`draw`, as often as takes no noticeable part of the time."""
+    """Call :func:`draw`, unless plots would take a noticeable share of the training time."""
     key, now = os.fspath(work_dir), time.monotonic()
     when, seconds = _last.get(key, (float("-inf"), 0.0))
     if now - when >= seconds / _SHARE:
@@ -23,10 +23,10 @@ def draw_now_and_then(work_dir: str | os.PathLike[str]) -> None:
 
 
 def draw(work_dir: str | os.PathLike[str]) -> Path | None:
-    """Draw ``curves.png``: losses above, metrics below, over the iterations.
+    """Write ``curves.png``: losses above, metrics below, by iteration.
 
     Args:
-        work_dir: The work folder; what runs that were resumed in it logged is taken together.
+        work_dir: The work folder. Logs of all its runs, resumed ones too, are combined.
 
     Returns:
         The path of the image; None if nothing was logged.
@@ -34,12 +34,12 @@ def draw(work_dir: str | os.PathLike[str]) -> Path | None:
     losses, metrics = _read(Path(work_dir))
     if not losses:
         return None
-    from matplotlib.figure import Figure  # no pyplot: it would choose a window system
+    from matplotlib.figure import Figure  # not pyplot, which needs a display backend
 
     figure = Figure(figsize=(8, 6), layout="constrained")
     above, below = figure.subplots(2, sharex=True)
     for name, points in losses.items():
-        # One point has no line.
+        # A single point has no line.
         style = "-" if len(points) > 1 else "o"
         above.plot(*zip(*sorted(points.items()), strict=True), style, label=name, linewidth=1)
     above.set(ylabel="loss", yscale="log")
@@ -58,14 +58,14 @@ def draw(work_dir: str | os.PathLike[str]) -> Path | None:
 
 
 def _read(work_dir: Path) -> tuple[dict[str, dict[int, float]], dict[str, dict[int, float]]]:
-    """Losses and metrics by name and iteration; what a later run logged replaces the earlier."""
+    """Losses and metrics by name and iteration; later runs replace values of earlier ones."""
     losses: dict[str, dict[int, float]] = defaultdict(dict)
     metrics: dict[str, dict[int, float]] = defaultdict(dict)
     for path in sorted(work_dir.glob("*/vis_data/scalars.json")):
         iteration = 0
         for line in path.read_text().splitlines():
             entry = json.loads(line)
-            iteration = entry.get("iter", iteration)  # of a validation, the step before it
+            iteration = entry.get("iter", iteration)  # validations log none: use the last step's
             for name, value in entry.items():
                 if name == "loss" or name.startswith("loss_"):
                     if value > 0:

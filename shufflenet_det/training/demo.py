@@ -1,4 +1,4 @@
-"""``--demo``: any COCO config on the synthetic data set, in minutes."""
+"""``--demo``: train any COCO config on the synthetic data set, in minutes."""
 
 from mmengine.config import Config
 
@@ -10,42 +10,42 @@ _SIZE = (256, 192)  # of the synthetic images
 
 
 def use_demo_data(cfg: Config) -> None:
-    """Merge ``configs/_demo.py`` over a COCO config, and shrink what its pipelines state.
+    """Merge ``configs/_demo.py`` over a COCO config, and reduce image sizes and repetitions.
 
     Args:
-        cfg: A config for COCO's 80 categories, changed in place.
+        cfg: A config for COCO's 80 categories; changed in place.
 
     Raises:
-        ValueError: A data set of the config states classes of its own, or another layout.
+        ValueError: A data set of the config has its own classes or another layout.
     """
     datasets = [d for d in dicts_in(cfg._cfg_dict) if "ann_file" in d and "data_prefix" in d]
     if not datasets or any("metainfo" in d or d["type"] != "CocoDataset" for d in datasets):
         raise ValueError(
-            f"--demo needs a config for COCO's 80 categories, and {cfg.filename} is for other "
+            f"--demo needs a config for COCO's 80 categories, but {cfg.filename} is for other "
             "data: run it without --demo"
         )
     move_data_root(cfg, str(make_demo_dataset(DEMO_ROOT)))
     cfg.merge_from_dict(Config.fromfile(config_folder() / "_demo.py")._cfg_dict.to_dict())
     for owner in dicts_in(cfg._cfg_dict):
         if owner.get("type") == "Resize" and owner.get("keep_ratio"):
-            owner["scale"] = _SIZE  # other sizes belong to the model: SSD's
+            owner["scale"] = _SIZE  # without keep_ratio, the model needs the size, as in SSD
         if owner.get("type") == "RepeatDataset":
             owner["times"] = 1
-        # Proposals and RoIs take most of a CPU's time, and small images need few.
+        # Proposals and RoIs take most of the CPU time, and small images need few.
         if "nms_pre" in owner and "max_per_img" in owner:
             owner.update(nms_pre=500, max_per_img=min(owner["max_per_img"], 300))
     if "rcnn" in (cfg.model.get("train_cfg") or {}):
         sampler = cfg.model.train_cfg.rcnn.sampler
-        if sampler.pos_fraction < 1:  # if not, it is to pass everything
+        if sampler.pos_fraction < 1:  # otherwise it must pass all RoIs
             sampler.num = 64
 
 
 def move_data_root(cfg: Config, root: str) -> None:
-    """Let every path of a config that begins with its ``data_root`` begin with another folder.
+    """Replace ``data_root`` at the start of every path of a config.
 
     Args:
-        cfg: The config, changed in place; it states ``data_root`` at its top level.
-        root: The other folder.
+        cfg: A config with ``data_root`` at its top level; changed in place.
+        root: The new folder.
 
     Raises:
         ValueError: The config has no ``data_root``.
@@ -53,7 +53,7 @@ def move_data_root(cfg: Config, root: str) -> None:
     old = cfg.get("data_root")
     if not old:
         raise ValueError(
-            f"{cfg.filename} states no data_root at its top level: set the paths one by one, "
+            f"{cfg.filename} has no data_root at its top level: set each path, "
             "for example train_dataloader.dataset.data_root"
         )
     old, new = old.rstrip("/") + "/", root.rstrip("/") + "/"

@@ -13,7 +13,7 @@ from ..backbones.base import map_channels
 
 
 def without_idle_workers(cfg: Config) -> None:
-    """Drop what only data-loading processes can do where there are none."""
+    """Remove options that need worker processes from loaders without workers."""
     for split in ("train", "val", "test"):
         loader = cfg.get(f"{split}_dataloader")
         if loader and not loader.get("num_workers", 0):
@@ -22,17 +22,17 @@ def without_idle_workers(cfg: Config) -> None:
 
 
 def move_schedule(cfg: Config, before: tuple[int, int]) -> None:
-    """Let the schedule of the learning rate end where an override has moved the training's end.
+    """Adapt the learning-rate schedule if an override has changed the length of the training.
 
     Args:
-        cfg: The config with its overrides, changed in place.
-        before: Its :func:`length` before the overrides.
+        cfg: The config with its overrides; changed in place.
+        before: The :func:`length` before the overrides.
     """
     for old, new, by_epoch in zip(before, length(cfg), (True, False), strict=True):
         if not old or not new or old == new:
             continue
         for scheduler in schedulers(cfg, by_epoch):
-            if old in (scheduler.get("end"), scheduler.get("T_max")):  # no warm-up
+            if old in (scheduler.get("end"), scheduler.get("T_max")):  # not a warm-up
                 for key in ("end", "T_max"):
                     if scheduler.get(key) == old:
                         scheduler[key] = new
@@ -42,11 +42,11 @@ def move_schedule(cfg: Config, before: tuple[int, int]) -> None:
 
 
 def schedule_problems(cfg: Config, iterations: int) -> list[str]:
-    """What in the learning rate's schedule does not fit a training, a sentence each.
+    """Find problems of the learning-rate schedule, one sentence each.
 
     Args:
         cfg: The config of the run.
-        iterations: How many it has.
+        iterations: The length of the run.
     """
     problems = []
     for scheduler in schedulers(cfg, by_epoch=False):
@@ -54,33 +54,35 @@ def schedule_problems(cfg: Config, iterations: int) -> list[str]:
         if scheduler["type"] == "LinearLR" and end > iterations / 2:
             problems.append(
                 f"the warm-up takes {end:,} of {iterations:,} steps: shorten it "
-                "(param_scheduler.0.end), or train longer"
+                "(param_scheduler.0.end) or train longer"
             )
     epochs, _ = length(cfg)
     ends = [scheduler.get("end", 0) for scheduler in schedulers(cfg, by_epoch=True)]
     if ends and 1 < max(ends) < epochs:
         problems.append(
-            f"param_scheduler ends at epoch {max(ends)} and the training at {epochs}: from there "
-            "on the learning rate stays as it is"
+            f"param_scheduler ends at epoch {max(ends)}, but the training ends at epoch {epochs}: "
+            "the learning rate is constant in between"
         )
     return problems
 
 
 def schedulers(cfg: Config, by_epoch: bool) -> list[dict[str, Any]]:
-    """The schedules of the learning rate that count epochs, or iterations."""
+    """The learning-rate schedules that count epochs, or those that count iterations."""
     found = cfg.get("param_scheduler") or []
     found = [found] if isinstance(found, dict) else found
     return [s for s in found if s.get("by_epoch", True) == by_epoch]
 
 
 def length(cfg: Mapping[str, Any]) -> tuple[int, int]:
-    """How many epochs and how many iterations a training has; 0 for the one not stated."""
+    """The number of epochs and iterations of a training; 0 if the config does not state it."""
     loop = cfg.get("train_cfg") or {}
     return int(loop.get("max_epochs") or 0), int(loop.get("max_iters") or 0)
 
 
 def require_no_idle_names(file: Path, read: set[str], values: Mapping[str, Any]) -> None:
-    """Refuse a config that sets a name that its base has already used and that no run reads.
+    """Check that a config sets no variable that only its base reads.
+
+    The base has already used the variable, so a new value would change nothing.
 
     Args:
         file: The config.
@@ -109,7 +111,7 @@ def _where(values: Mapping[str, Any], name: str) -> str:
 
 
 def paths(node: Any, prefix: str = "") -> Iterator[str]:
-    """The dotted key of every entry of a tree of dicts and lists."""
+    """The dotted key of every entry in nested dicts and lists."""
     if isinstance(node, dict | list | tuple):
         for key, child in node.items() if isinstance(node, dict) else enumerate(node):
             yield f"{prefix}{key}"
@@ -117,7 +119,7 @@ def paths(node: Any, prefix: str = "") -> Iterator[str]:
 
 
 def _names(file: Path) -> tuple[dict[str, str], set[str], list[Path]]:
-    """The variables that a config's own text assigns, those that it uses, and its bases."""
+    """The variables that a config file assigns, those that it uses, and its bases."""
     tree = ast.parse(file.read_text())
     assigned, bases = {}, []
     for statement in tree.body:
@@ -130,13 +132,13 @@ def _names(file: Path) -> tuple[dict[str, str], set[str], list[Path]]:
                 assigned[name] = ast.unparse(statement.value)
     nodes = list(ast.walk(tree))
     used = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
-    # `_base_.data_root` and mmengine's `{{_base_.data_root}}`, which is no Python.
+    # `_base_.data_root`, and mmengine's `{{_base_.data_root}}`, which Python parses as nested sets.
     used |= {n.attr for n in nodes if isinstance(n, ast.Attribute)}
     return assigned, used, [file.parent / base for base in bases if "::" not in base]
 
 
 def bases_of(file: Path) -> list[Path]:
-    """The files that a config names as its ``_base_``."""
+    """The base files of a config."""
     return _names(file)[2]
 
 
@@ -147,19 +149,19 @@ def _assigned_below(file: Path) -> dict[str, str]:
 
 
 def bare_model(runner: Runner) -> Any:
-    """A runner's model, without the wrapper of a distributed run."""
+    """The model of a runner, without the wrapper of a distributed run."""
     return runner.model.module if is_model_wrapper(runner.model) else runner.model
 
 
 def require_channels(model: Any, cfg: Mapping[str, Any]) -> None:
-    """Compare what a detector's neck expects with what its backbone gives.
+    """Check that the neck expects the channels that the backbone outputs.
 
     Args:
         model: The detector, without the wrapper of a distributed run.
-        cfg: The ``model`` of its config.
+        cfg: The ``model`` dict of its config.
 
     Raises:
-        ValueError: They differ; the message names both.
+        ValueError: The channels differ; the message names both.
     """
     neck = cfg.get("neck") or {}
     neck = neck[0] if isinstance(neck, list) else neck
@@ -168,10 +170,10 @@ def require_channels(model: Any, cfg: Mapping[str, Any]) -> None:
         return
     try:
         given = map_channels(model.backbone)
-    except Exception:  # another's network, which the run itself will judge
+    except Exception:  # a foreign backbone: let the run itself fail
         return
     if list(expected) != given:
         raise ValueError(
-            f"model.neck.in_channels={list(expected)}, and the backbone "
-            f"{type(model.backbone).__name__} gives {given} channels"
+            f"model.neck.in_channels={list(expected)}, but the backbone "
+            f"{type(model.backbone).__name__} outputs {given} channels"
         )

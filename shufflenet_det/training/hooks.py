@@ -24,11 +24,11 @@ from .seeds import SeedHook
 
 
 class TrainingStoppedError(RuntimeError):
-    """A training cannot continue; the message says why and what is kept."""
+    """A training cannot continue; the message names the cause and the last good checkpoint."""
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal has stopped a training; the message says how to resume it."""
+    """A signal stopped a training; the message says how to resume it."""
 
     def __init__(self, message: str, number: int) -> None:
         super().__init__(message)
@@ -41,14 +41,14 @@ def of_every_run() -> list[Hook]:
 
 
 class FiniteHook(Hook):
-    """Stops at the first loss that is not finite, and lets no such weights be saved."""
+    """Stops at the first loss that is not finite, and never saves weights that are not finite."""
 
     priority = "HIGHEST"  # before anything is logged or saved
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        """Look at the sum of the losses, which a log reads as well."""
+        """Check the sum of the losses."""
         losses = {k: v for k, v in (outputs or {}).items() if isinstance(v, torch.Tensor)}
         if "loss" not in losses or torch.isfinite(losses["loss"]).all():
             return
@@ -58,17 +58,17 @@ class FiniteHook(Hook):
         raise TrainingStoppedError(
             f"{' and '.join(bad or ['loss'])} not finite at iteration {runner.iter + 1} "
             f"(epoch {runner.epoch + 1}), images: {', '.join(paths) or 'unknown'}. "
-            f"{_kept(runner)}. Look at these images and their boxes; if they are right, "
+            f"{_kept(runner)}. Check these images and their boxes. If they are correct, "
             "lower optim_wrapper.optimizer.lr or set optim_wrapper.clip_grad"
         )
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Refuse weights that a finite loss has made infinite."""
+        """Stop if weights are not finite, which can happen even when the loss is finite."""
         bad = not_finite(checkpoint["state_dict"])
         if bad:
             raise TrainingStoppedError(
-                f"after iteration {runner.iter} {_some(bad)} of the weights are not finite, and "
-                f"were not saved. {_kept(runner)}. Lower optim_wrapper.optimizer.lr"
+                f"weights not finite after iteration {runner.iter}: {_some(bad)}. They were not "
+                f"saved. {_kept(runner)}. Lower optim_wrapper.optimizer.lr"
             )
 
 
@@ -78,13 +78,13 @@ def _some(names: Sequence[str]) -> str:
 
 def _kept(runner: Runner) -> str:
     newest = find_latest_checkpoint(runner.work_dir)
-    return f"The last good checkpoint is {newest}" if newest else "No checkpoint was written before"
+    return f"The last good checkpoint is {newest}" if newest else "No checkpoint was written"
 
 
 class InterruptHook(Hook):
-    """Saves at Ctrl-C and SIGTERM, after the step or validation in progress."""
+    """Saves a checkpoint after Ctrl-C or SIGTERM, when the current step has finished."""
 
-    priority = "LOWEST"  # after the schedulers' steps and everything that is logged
+    priority = "LOWEST"  # after the schedulers and the logs
 
     def __init__(self) -> None:
         self.number: int | None = None
@@ -92,7 +92,7 @@ class InterruptHook(Hook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        """Save and stop."""
+        """Save a checkpoint and stop, if a signal came."""
         if self.number is None:
             return
         name = f"iter_{runner.iter + 1}.pth"
@@ -105,27 +105,27 @@ class InterruptHook(Hook):
     def after_val_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        """Stop: the weights that are validated were saved before, if the config saves them."""
+        """Stop, if a signal came. The validated weights have been saved before."""
         if self.number is not None:
             self._stop(_kept(runner).replace("The last good", "the newest"))
 
     def _stop(self, kept: str) -> None:
         number, self.number = self.number, None
         raise Interrupted(
-            f"interrupted; {kept}; the same command with --resume continues", number or 0
+            f"interrupted; {kept}; to continue, add --resume to the same command", number or 0
         )
 
 
 @contextlib.contextmanager
 def stops_at_signals(runner: Runner) -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM stop a training after its step; a second one stops at once."""
+    """Stop a training after the current step on Ctrl-C or SIGTERM; at once on a second signal."""
     hook = next(hook for hook in runner.hooks if isinstance(hook, InterruptHook))
 
     def note(number: int, frame: FrameType | None) -> None:
         if hook.number is not None:
-            raise Interrupted(f"interrupted. {_kept(runner)}; --resume continues", number)
+            raise Interrupted(f"interrupted. {_kept(runner)}; add --resume to continue", number)
         hook.number = number
-        runner.logger.warning("stopping after this step; once more stops at once")
+        runner.logger.warning("stopping after this step; press Ctrl-C again to stop at once")
 
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may set handlers
@@ -139,32 +139,32 @@ def stops_at_signals(runner: Runner) -> Iterator[None]:
 
 
 class CurvesHook(Hook):
-    """Draws losses and metrics into ``curves.png`` of the work folder."""
+    """Plots losses and metrics into ``curves.png`` in the work folder."""
 
     priority = "LOWEST"
 
     def after_train_epoch(self, runner: Runner) -> None:
-        """Draw, unless that would take a noticeable part of the time."""
+        """Plot, unless plots would take a noticeable share of the time."""
         if is_main_process():
             curves.draw_now_and_then(runner.work_dir)
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        """As after a training epoch."""
+        """Plot, as after a training epoch."""
         self.after_train_epoch(runner)
 
     def after_train(self, runner: Runner) -> None:
-        """Draw the whole."""
+        """Plot the whole training."""
         if is_main_process() and (path := curves.draw(runner.work_dir)):
             runner.logger.info(f"curves     {path}")
 
 
 class SummaryHook(Hook):
-    """Says in a few lines what a training is, and at its end what it reached."""
+    """Logs a short summary at the start and at the end of a training."""
 
     priority = "LOWEST"
 
     def before_train(self, runner: Runner) -> None:
-        """Versions, model, data and schedule."""
+        """Log versions, model, data and schedule."""
         say, loop = runner.logger.info, runner.train_loop
         model = bare_model(runner)
         device = next(model.parameters()).device
@@ -177,8 +177,8 @@ class SummaryHook(Hook):
         size = loader.batch_sampler.batch_size * get_world_size()
         validated = len(runner.val_dataloader.dataset) if runner.val_loop else 0
         say(
-            f"data       {len(loader.dataset):,} images of {len(classes)} classes to train on, "
-            f"{size} a step; {validated:,} to validate on"
+            f"data       {len(loader.dataset):,} training images of {len(classes)} classes, "
+            f"batch size {size}; {validated:,} validation images"
         )
         by_epoch = isinstance(loop, EpochBasedTrainLoop)
         steps = (
@@ -186,13 +186,13 @@ class SummaryHook(Hook):
         )
         say(f"schedule   {steps} steps; logs and checkpoints in {runner.work_dir}")
         if runner.iter:
-            left = "" if runner.iter < loop.max_iters else ": nothing is left to train"
+            left = "" if runner.iter < loop.max_iters else ": the training is already complete"
             say(f"resumes    after step {runner.iter:,} of {loop.max_iters:,}{left}")
         for message in schedule_problems(runner.cfg, loop.max_iters):
             runner.logger.warning(message)
 
     def after_train(self, runner: Runner) -> None:
-        """The best checkpoint, the newest, and the next command."""
+        """Log the best checkpoint, the newest one, and the command to test."""
         if not is_main_process():
             return
         say = runner.logger.info
@@ -214,7 +214,7 @@ def _device(device: torch.device) -> str:
 
 
 def _start(runner: Runner) -> str:
-    """Where the weights come from."""
+    """Describe the initial weights."""
     if runner.iter:
         return "all weights resumed"
     if runner._load_from:
@@ -227,7 +227,7 @@ def _start(runner: Runner) -> str:
     text = f"{_kind(cfg)} from random weights"
     for base in bases_of(Path(cfg.filename)) if cfg.filename else ():
         if dropped := _named_weights(Config.fromfile(base)):
-            return f"{text}, where its base {base.name} starts from {dropped}"
+            return f"{text}; its base {base.name} starts from {dropped}"
     return text
 
 
@@ -236,7 +236,7 @@ def _kind(cfg: Config) -> str:
 
 
 def _named_weights(cfg: Config) -> str | None:
-    """The file, record or URL that a config's detector or backbone starts from."""
+    """The pretrained weights of a config's detector or backbone: a file, URL or known name."""
     model = cfg.get("model") or {}
     for part in (model, model.get("backbone") or {}):
         inits: Any = part.get("init_cfg") or []

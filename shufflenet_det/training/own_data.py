@@ -1,4 +1,4 @@
-"""From a labelled folder to a config: what ``shufflenet-det train --data FOLDER`` trains."""
+"""Make a config for a labelled folder, for ``shufflenet-det train --data FOLDER``."""
 
 import json
 import os
@@ -14,26 +14,25 @@ from ..data.subsets import split
 
 BASE = "own_dataset"
 IMAGES_SEEN = 8000
-"""A small set is repeated until so many images were seen, within :data:`EPOCHS`."""
+"""Training images over all epochs; :data:`EPOCHS` limits the number of epochs."""
 EPOCHS = (20, 200)
 
 
 def config_for_folder(folder: str | Path, work_dir: str | Path, model: str, seed: int = 0) -> Path:
-    """Import a labelled folder and write the config that trains on it.
+    """Import a labelled folder and write a config that trains on it.
 
-    The folder is only read. What is made lies in the work folder: ``data/`` with images (hard
-    links where possible) and annotations in COCO's form, and ``config.py``. If they are there
-    already, of an earlier run, they are used as they are.
+    The folder is not changed. The work folder gets ``data/`` with images (hard links if possible)
+    and annotations in COCO format, and ``config.py``. Files of an earlier run are used again.
 
     Args:
-        folder: Images and labels in any form of :data:`~shufflenet_det.data.formats.FORMATS`. A
-            fifth of the training images becomes the validation part where there is none.
+        folder: Images and labels in one of :data:`~shufflenet_det.data.formats.FORMATS`. If it has
+            no validation part, a fifth of the training images is used for validation.
         work_dir: The work folder of the training.
-        model: A ready detector, whose config and weights the training begins with.
-        seed: Of the split.
+        model: The ready detector to fine-tune.
+        seed: Seed of the split.
 
     Returns:
-        The config's file.
+        The path of the config.
 
     Raises:
         FileNotFoundError: The folder does not exist, or no detector has this name.
@@ -48,7 +47,7 @@ def config_for_folder(folder: str | Path, work_dir: str | Path, model: str, seed
         parts = source.parts
         whole = parts.pop("all", None) or parts.get("train")
         if whole is None:
-            raise ValueError(f"{folder}: has a part {', '.join(parts)}, and no training images")
+            raise ValueError(f"{folder} has no training images, only the parts {', '.join(parts)}")
         if "val" not in parts:
             parts |= split(whole, FRACTIONS, root=folder, seed=seed)
         parts.setdefault("train", whole)
@@ -73,15 +72,16 @@ def config_for_folder(folder: str | Path, work_dir: str | Path, model: str, seed
 
 
 def report(work_dir: str | Path) -> Path:
-    """Evaluate a run of :func:`config_for_folder`, and say what is next.
+    """Evaluate a run of :func:`config_for_folder`, and log the next commands.
 
-    Its best checkpoint is taken, or its newest where no validation found a box.
+    The best checkpoint is evaluated, or the newest one if no validation found a box.
 
     Args:
         work_dir: The work folder.
 
     Returns:
-        The HTML report: on the test part, or on the validation part where there is no other.
+        The path of the HTML report, for the test part, or for the validation part if there is no
+        test part.
 
     Raises:
         FileNotFoundError: The run has no checkpoint.
@@ -92,7 +92,7 @@ def report(work_dir: str | Path) -> Path:
     work = Path(work_dir)
     saved = list(work.glob("best_*.pth")) or list(work.glob("epoch_*.pth"))
     if not saved:
-        raise FileNotFoundError(f"{work}: no checkpoint, so nothing to evaluate")
+        raise FileNotFoundError(f"no checkpoint to evaluate in {work}")
     best = max(saved, key=os.path.getmtime)
     part = "test" if (work / "data" / "test.json").is_file() else "val"
     detector = Detector(str(work / "config.py"), str(best), score_threshold=0)

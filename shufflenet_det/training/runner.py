@@ -1,6 +1,6 @@
-"""mmengine's Runner, as this package runs it: quiet, reproducible, and stopped with care.
+"""The Runner of mmengine with shorter logs, exact resume and a clean stop.
 
-Nothing of it stands in a config, so a config runs alike under mmdet's own programs.
+These changes need no config entries, so the same configs also run with mmdet's own tools.
 """
 
 import contextlib
@@ -24,26 +24,26 @@ from . import hooks
 from .seeds import SeededBatches, SeededDataset
 
 _PACKAGE = __name__.partition(".")[0]
-# What mmengine warns of in every run: calls of its own, and settings that it makes itself.
+# Warnings of mmengine about its own calls and settings, which appear in every run.
 _ABOUT_ITSELF = ('"FileClient" will be', '"HardDiskBackend" is')
 _IN_EVERY_RUN = (
     "Setting (OMP|MKL)_NUM_THREADS",
     "The model you provided seems to be",  # broadcast_buffers of a distributed run
-    "Detected call of `scheduler.step",  # of one that was interrupted after an epoch's last step
+    "Detected call of `scheduler.step",  # after an interruption at the end of an epoch
 )
 
-_runs = itertools.count()  # of this process
+_runs = itertools.count()  # in this process
 
 
 def build_runner(cfg: Config) -> Runner:
-    """The Runner of a config, with what every run of this package has.
+    """Build the Runner of a config, with the hooks of this package.
 
     Args:
-        cfg: A config from :func:`~shufflenet_det.training.load_run_config`. With a
-            ``runner_type`` of its own it gets that Runner and the hooks alone.
+        cfg: A config from :func:`~shufflenet_det.training.load_run_config`. If it sets
+            ``runner_type``, that Runner is used, with the hooks only.
     """
     if "visualizer" in cfg:
-        # By the name of an earlier run of this process mmengine would write into that run's folder.
+        # With the name of an earlier run, mmengine would write into the folder of that run.
         cfg.visualizer.name = f"visualizer_{next(_runs)}"
     with _known_warnings():
         runner = RUNNERS.build(cfg) if "runner_type" in cfg else _Runner.from_cfg(cfg)
@@ -54,7 +54,7 @@ def build_runner(cfg: Config) -> Runner:
 
 @contextlib.contextmanager
 def prints_in_log() -> Iterator[None]:
-    """Send what libraries print, pycocotools above all, to the log file of the run."""
+    """Redirect the output of libraries such as pycocotools to the log file of the run."""
     with contextlib.redirect_stdout(_LogFile()), _known_warnings():
         yield
 
@@ -80,11 +80,11 @@ class _LogFile(io.TextIOBase):
 
 class _Runner(Runner):
     def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
-        """As mmengine's; the console shows what a person needs, the file everything."""
+        """As in mmengine, but the console shows only messages for users."""
         logger = super().build_logger(*args, **kwargs)
         for handler in logger.handlers:
             if isinstance(handler, logging.FileHandler):
-                handler.handleError = _reraise  # type: ignore[method-assign]  # the disk is full
+                handler.handleError = _reraise  # type: ignore[method-assign]  # e.g. disk full
             else:
                 handler.addFilter(_is_for_people)
                 handler.setFormatter(_Plain())
@@ -93,35 +93,35 @@ class _Runner(Runner):
     def build_dataloader(  # type: ignore[override]
         self, dataloader: DataLoader | dict, seed: int | None = None, diff_rank_seed: bool = False
     ) -> DataLoader:
-        """As mmengine's; training samples depend on nothing but the seed and their place."""
+        """As in mmengine, but a training sample depends only on the seed and its position."""
         loader = Runner.build_dataloader(dataloader, seed, diff_rank_seed)
         if dataloader is self._train_dataloader and loader.batch_sampler is not None:
             _leave_out_single_image(loader, self.model)
             if not len(loader):
                 raise ValueError(
-                    f"{len(loader.dataset)} training images are fewer than a step takes: lower "
-                    f"train_dataloader.batch_size, {loader.batch_sampler.batch_size} now"
+                    f"train_dataloader.batch_size={loader.batch_sampler.batch_size} is larger than "
+                    f"the {len(loader.dataset)} training images: lower it"
                 )
             batches = SeededBatches(loader.batch_sampler, len(loader.dataset), self)
-            # DataLoader refuses new parts, and builds none from others that have been wrapped.
+            # DataLoader has no way to replace these attributes, or to be built with wrapped ones.
             vars(loader).update(batch_sampler=batches, dataset=SeededDataset(loader.dataset))
         return loader
 
     def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
-        """As mmengine's; says where the checkpoint's learning rate replaces the config's."""
+        """As in mmengine; warns if the checkpoint's learning rate replaces the config's."""
         wanted = _learning_rates(self)
         super().resume(filename, *args, **kwargs)
         resumed = _learning_rates(self)
         if wanted != resumed:
             self.logger.warning(
-                f"the learning rate is {_few(resumed)}, as in {filename}, from which this run "
-                f"resumes; the config's {_few(wanted)} is not used. A new training with it: "
+                f"this run resumes with the learning rate of {filename}, {_few(resumed)}; "
+                f"the config's {_few(wanted)} is not used. To use it, start a new training with "
                 "load_from instead of --resume"
             )
 
 
 def _leave_out_single_image(loader: DataLoader, model: torch.nn.Module) -> None:
-    """BatchNorm has no statistics of one value: no last batch of one image where it trains."""
+    """Drop a last batch of one image: BatchNorm has no statistics for a single value."""
     model.train()
     norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.training]
     batches: Any = loader.batch_sampler
@@ -138,7 +138,7 @@ def _leave_out_single_image(loader: DataLoader, model: torch.nn.Module) -> None:
         )
         return
     batches.drop_last = True
-    logger.info(f"the last of {images} images is left out of every epoch: BatchNorm needs two")
+    logger.info(f"each epoch drops the last of {images} images: BatchNorm needs two per batch")
 
 
 def _learning_rates(runner: Runner) -> list[float]:

@@ -1,4 +1,4 @@
-"""Training and testing from a config that was fitted to a run."""
+"""Training and testing from a loaded config."""
 
 import contextlib
 import importlib.util
@@ -23,7 +23,7 @@ from .fitting import bare_model, require_channels
 from .hooks import stops_at_signals
 from .runner import build_runner, prints_in_log
 
-# mmengine's backends of the visualizer, and the distribution that each needs.
+# Visualizer backends of mmengine, by the package that each needs.
 BACKENDS = {"tensorboard": "TensorboardVisBackend", "wandb": "WandbVisBackend"}
 
 
@@ -43,16 +43,16 @@ def train(
         cfg: A config from :func:`load_run_config`.
         amp: Train in automatic mixed precision: float16 on a GPU, bfloat16 on the CPU.
         channels_last: Train with the hook :class:`~.channels_last.ChannelsLast`.
-        auto_scale_lr: Scale the learning rate from the config's base batch size to the actual.
-        resume: A checkpoint to resume from, or 'auto' for the newest in the work folder.
-        backends: Where scalars go besides the work folder: 'tensorboard', 'wandb'.
-        check: What to look at in annotations and images before the first step: 'quick', 'full' for
-            every image, or 'off'.
+        auto_scale_lr: Scale the learning rate from the config's base batch size to the actual one.
+        resume: A checkpoint to resume from, or 'auto' for the newest one in the work folder.
+        backends: Additional loggers of scalars: 'tensorboard', 'wandb'.
+        check: The check of annotations and images before the first step: 'quick', 'full' (decodes
+            every image) or 'off'.
 
     Raises:
-        ValueError: ``auto_scale_lr`` is asked for and the config states no base batch size; the
-            data cannot be trained on; the neck expects other channels than the backbone gives; a
-            batch of one image meets BatchNorm.
+        ValueError: The config has no base batch size for ``auto_scale_lr``; the data cannot be used
+            for training; the neck expects other channels than the backbone outputs; BatchNorm gets
+            a batch of one image.
         ImportError: A backend is not installed.
         RuntimeError: Another training runs in the work folder; a loss is not finite.
         KeyboardInterrupt: Ctrl-C or SIGTERM; the message says how to resume.
@@ -64,8 +64,8 @@ def train(
     if auto_scale_lr:
         if "base_batch_size" not in cfg.get("auto_scale_lr", {}):
             raise ValueError(
-                "--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=…) "
-                f"in the config, and {cfg.filename} has none"
+                "--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=…) in the config, but "
+                f"{cfg.filename} has none"
             )
         cfg.auto_scale_lr.enable = True
     for backend in backends:
@@ -79,7 +79,7 @@ def train(
         runner = build_runner(cfg)
         require_channels(bare_model(runner), cfg.model)
         if resume is not None and not cfg.resume:
-            runner.logger.info(f"no checkpoint in {cfg.work_dir}: the run starts at its beginning")
+            runner.logger.info(f"no checkpoint in {cfg.work_dir}: training starts from scratch")
         try:
             with prints_in_log(), stops_at_signals(runner):
                 runner.train()
@@ -100,27 +100,27 @@ def test(
     Args:
         cfg: A config from :func:`load_run_config`.
         checkpoint: Path or URL of the checkpoint.
-        out: A ``.pkl`` file for the predictions.
-        show_dir: A folder for images with annotations and predictions side by side.
+        out: Write the predictions to this ``.pkl`` file.
+        show_dir: Write images with annotations and predictions side by side to this folder.
 
     Returns:
-        The metrics, by names such as ``coco/bbox_mAP``, which goes from 0 to 1.
+        The metrics by name, such as ``coco/bbox_mAP`` (0 to 1).
 
     Raises:
         ValueError: ``out`` does not end in .pkl or .pickle; the checkpoint does not fit the model,
             or has weights that are not finite.
-        OSError: The checkpoint is not there, or ``out`` cannot be written.
+        OSError: The checkpoint does not exist, or ``out`` cannot be written.
     """
     if out is not None:
         if not out.endswith((".pkl", ".pickle")):
             raise ValueError(f"--out {out!r}: must end in .pkl or .pickle")
-        with open(out, "ab"):  # before the evaluation, not after it
+        with open(out, "ab"):  # fails before the evaluation, not after it
             pass
         if not os.path.getsize(out):
             os.remove(out)
     cfg.load_from = checkpoint
     if show_dir is not None:
-        # An absolute path: mmdet joins a relative one to the work folder and the time.
+        # Absolute, because mmdet puts a relative path under the work folder and the time stamp.
         cfg.default_hooks.setdefault("visualization", {"type": "DetVisualizationHook"})
         cfg.default_hooks.visualization.merge(
             {"draw": True, "test_out_dir": os.path.abspath(show_dir)}
@@ -128,7 +128,7 @@ def test(
     runner = build_runner(cfg)
     require_channels(bare_model(runner), cfg.model)
     runner.register_hook(_FittingHook(checkpoint), priority="HIGHEST")
-    runner.register_hook(_OptimizeHook(), priority="LOWEST")  # after averaged weights are put in
+    runner.register_hook(_OptimizeHook(), priority="LOWEST")  # after averaged weights are set
     if out is not None:
         from mmdet.evaluation import DumpDetResults
 
@@ -138,7 +138,7 @@ def test(
 
 
 class _FittingHook(Hook):
-    """Looks at a checkpoint before mmengine loads what fits of it."""
+    """Checks that a checkpoint fits; mmengine would load only the matching part."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -152,17 +152,17 @@ class _FittingHook(Hook):
 
 
 class _OptimizeHook(Hook):
-    """Lets the test run on a faster copy of the model."""
+    """Tests a faster copy of the model."""
 
     def before_test_epoch(self, runner: Runner) -> None:
         if not is_model_wrapper(runner.model):
-            from ..deploy.optimization import optimize  # a room above this one
+            from ..deploy.optimization import optimize  # deploy is a layer above this one
 
             runner.model = optimize(runner.model)
 
 
 def _prepare_start(cfg: Config, resume: str | None) -> None:
-    """Settle which weights a training begins with, and the seed of a run that is resumed."""
+    """Set the initial weights, and the seed of a resumed run."""
     if resume is None:
         if not cfg.get("resume"):
             redirect_load_from(cfg)
@@ -172,21 +172,21 @@ def _prepare_start(cfg: Config, resume: str | None) -> None:
     cfg.load_from = checkpoint
     randomness = cfg.get("randomness") or {}
     if checkpoint is not None and randomness.get("seed") is None:
-        # Before the sampler is built, which shuffles by the seed.
+        # The sampler shuffles by the seed, so it is needed before the sampler is built.
         meta = load_from_local(checkpoint, "cpu").get("meta", {})
         cfg.randomness = {**randomness, "seed": meta.get("seed")}
 
 
 def _is_first() -> bool:
-    """Whether this is the first process of a run, known before the processes know each other."""
+    """Whether this is the first process of a run; works before the processes are connected."""
     return not any(int(os.environ.get(name) or 0) for name in ("RANK", "SLURM_PROCID"))
 
 
 @contextlib.contextmanager
 def _alone_in(work_dir: str) -> Iterator[None]:
-    """Keep a second training out of a work folder."""
+    """Lock a work folder against a second training."""
     if not _is_first():
-        yield  # the first process holds the lock for all of its run
+        yield  # the first process holds the lock for all processes
         return
     Path(work_dir).mkdir(parents=True, exist_ok=True)
     try:

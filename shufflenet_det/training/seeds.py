@@ -1,7 +1,7 @@
-"""Every step and every sample seeded by its place, so that a run can be resumed to the last bit.
+"""Seed each step and each sample by its position, so that resume is exact to the last bit.
 
-mmengine seeds a process once: what a resumed run draws then depends on where it was interrupted,
-and every resumed run repeats the first epoch's augmentation.
+mmengine seeds a process once. The random numbers of a resumed run then depend on the point of the
+interruption, and every resumed run repeats the augmentation of the first epoch.
 """
 
 import random
@@ -15,10 +15,10 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 
 
 class SeededBatches:
-    """A batch sampler whose indices carry a seed each, made from the run's and their place.
+    """A batch sampler that encodes a seed in each index.
 
-    Workers, their number and what ran before do then not matter to what a sample becomes, and a
-    run that was interrupted inside an epoch takes only the rest of it.
+    The seed depends on the run's seed, the epoch and the position, but not on the workers. A run
+    that was interrupted within an epoch continues with the remaining batches.
     """
 
     def __init__(self, batches: Any, length: int, runner: Runner) -> None:
@@ -32,7 +32,7 @@ class SeededBatches:
     def __iter__(self) -> Iterator[list[int]]:
         runner, first = self.runner, 0
         if isinstance(runner._train_loop, EpochBasedTrainLoop):
-            first = runner.iter - runner.epoch * len(self)  # of an epoch begun before
+            first = runner.iter - runner.epoch * len(self)  # steps of this epoch before resume
         for place, batch in enumerate(self.batches):
             if place >= first:
                 seeds = _numbers(runner.seed, runner.epoch, place, count=len(batch))
@@ -40,7 +40,7 @@ class SeededBatches:
 
 
 class SeededDataset(torch.utils.data.Dataset):
-    """A data set that seeds the transforms of each sample by what its index carries."""
+    """A data set that seeds the transforms of each sample with the seed in its index."""
 
     def __init__(self, dataset: Any) -> None:
         vars(self)["dataset"] = dataset
@@ -54,7 +54,7 @@ class SeededDataset(torch.utils.data.Dataset):
         return self.dataset[index]
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):  # pickle asks before there is a data set
+        if name.startswith("__"):  # pickle looks these up before `dataset` exists
             raise AttributeError(name)
         return getattr(self.dataset, name)
 
@@ -63,7 +63,7 @@ class SeededDataset(torch.utils.data.Dataset):
 
 
 class SeedHook(Hook):
-    """Seeds every step by its number, so that a resumed run draws what an undisturbed one does."""
+    """Seeds each step by its number, so that a resumed run gets the same random numbers."""
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Seed Python, numpy and torch."""
@@ -74,7 +74,7 @@ def seed_everything(seed: int, *, gpu: bool) -> None:
     """Seed the generators of Python, numpy and torch."""
     random.seed(seed)
     np.random.seed(seed % 2**32)
-    # torch.manual_seed looks at every GPU, which a data-loading process must not.
+    # torch.manual_seed also touches the GPUs, which a data-loading process must not do.
     (torch.manual_seed if gpu else torch.default_generator.manual_seed)(seed)
 
 

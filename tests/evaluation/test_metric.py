@@ -238,15 +238,15 @@ def test_predictions_of_mmdets_test_program(tmp_path):
             return print, ("executed",)
 
     file.write_bytes(pickle.dumps([Evil()]))
-    with pytest.raises(ValueError, match=r"results\.pkl' holds no predictions .*builtins\.print"):
+    with pytest.raises(ValueError, match=r"results\.pkl' contains no predictions .*\.print"):
         report(path, file, tmp_path, tmp_path / "a")
 
 
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"image_id": 99}, "image 99 is not in the annotations"),
-        ({"category_id": 7}, "category 7 is not in the annotations"),
+        ({"image_id": 99}, "image id 99 is not in the annotations"),
+        ({"category_id": 7}, "category id 7 is not in the annotations"),
         ({"score": float("nan")}, "entry 0 has no finite box and score"),
         ({"bbox": [1, 2, 3]}, "entry 0 has no finite box and score"),
     ],

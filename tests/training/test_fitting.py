@@ -73,14 +73,14 @@ def test_a_schedule_that_ends_early_is_reported(tmp_path):
     path = tmp_path / "mine.py"
     base = config_folder() / "ssdlite320_shufflenet_coco.py"
     path.write_text(f"_base_ = '{base}'\ntrain_cfg = dict(max_epochs=300)\n")
-    [told] = schedule_problems(load(path), iterations=100_000)
-    assert "ends at epoch 120 and the training at 300" in told
+    [problem] = schedule_problems(load(path), iterations=100_000)
+    assert "ends at epoch 120, but the training ends at epoch 300" in problem
 
 
 @pytest.mark.parametrize("channels", [[116, 232], [256, 512, 1024]])
 def test_wrong_channels_name_those_of_the_backbone(channels):
     cfg = load(**{"model.neck.in_channels": channels})
-    with pytest.raises(ValueError, match=r"ShuffleNetV2 gives \[116, 232, 464\]"):
+    with pytest.raises(ValueError, match=r"ShuffleNetV2 outputs \[116, 232, 464\]"):
         require_channels(MODELS.build(cfg.model), cfg.model)
 
 
@@ -89,7 +89,7 @@ def test_channels_of_other_backbones_are_known():
     model = MODELS.build(cfg.model)
     require_channels(model, cfg.model)
     cfg.model.neck.in_channels = [96, 320]
-    with pytest.raises(ValueError, match=r"MobileNetV2 gives \[96, 1280\]"):
+    with pytest.raises(ValueError, match=r"MobileNetV2 outputs \[96, 1280\]"):
         require_channels(model, cfg.model)
 
 
@@ -98,7 +98,7 @@ def test_channels_of_other_backbones_are_known():
     [
         (
             "backbone=dict(init_cfg=None)",
-            "from random weights, where its base base.py starts from x",
+            "from random weights; its base base.py starts from x",
         ),
         ("backbone=dict(widen_factor=2.0)", "ShuffleNetV2 from x.pth"),
     ],

@@ -32,14 +32,19 @@ def weights(path: Path) -> dict[str, torch.Tensor]:
 
 
 def test_a_training_says_what_a_person_needs(tiny, tmp_path, capfd):
-    # As another program in this process has one, and mmengine gives it to who asks by its name.
+    # Another program in this process has a visualizer with mmengine's default name.
     DetLocalVisualizer.get_instance("visualizer", save_dir=str(tmp_path / "another"))
     train(tiny(tmp_path))
     printed = capfd.readouterr()
     lines = printed.out.splitlines()
-    # Steps, steps and results of validations, and what stands before and behind.
+    # Training steps, validation steps and results, and the lines before and after.
     assert len(lines) == STEPS + 2 * 2 + 9
-    for part in ("ShuffleNetV2 from random weights", "11 images of 80 classes", "eta", "best "):
+    for part in (
+        "ShuffleNetV2 from random weights",
+        "11 training images of 80 classes",
+        "eta",
+        "best ",
+    ):
         assert part in printed.out
     shown = [line for line in lines if line.startswith(("warning", "error"))]
     assert len(shown) == 1 and "the warm-up takes 500 of 6 steps" in shown[0]
