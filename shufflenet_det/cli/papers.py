@@ -47,17 +47,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do what ``action`` says."""
-    if args.action == "run" and args.demo and args.weights:
-        args.parser.error("--demo starts from random weights: leave out --weights")
     if args.action == "run":
         return _run(args)
-    if args.action == "list":
-        from shufflenet_det.papers.runs import rows_table
-
-        print(rows_table(args.results))
-        return 0
     from shufflenet_det.papers import comparison
 
+    if args.action == "list":
+        print(comparison.costs_table(args.results))
+        return 0
     if args.plot:
         comparison.plot(args.plot, args.results)
     print("\n\n".join(comparison.table(paper, args.results) for paper in ("v1", "v2")))

@@ -21,7 +21,7 @@ def run(args: argparse.Namespace) -> int:
     from shufflenet_det.papers.tables import update_pages
 
     if args.count:
-        from shufflenet_det.papers.costs import count_missing
+        from shufflenet_det.papers.report import count_missing
 
         print(f"counted: {', '.join(count_missing(args.root)) or 'nothing, all configs are known'}")
     differed = update_pages(args.root, check=args.check)

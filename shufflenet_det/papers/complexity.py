@@ -10,8 +10,7 @@ every operator that runs. (mmengine's ``get_model_complexity_info`` adds normali
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torchvision  # noqa: F401  # registers torch.ops.torchvision
@@ -22,11 +21,8 @@ from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
 from ..backbones.base import LevelBackbone
 
-OTHER = "other"
 
-
-@dataclass(frozen=True)
-class Part:
+class Part(NamedTuple):
     """What one part of a network costs.
 
     Attributes:
@@ -44,15 +40,9 @@ def count(network: nn.Module, *args: Any, **kwargs: Any) -> list[Part]:
     """Count what one call of a network costs, one part for each of its children.
 
     What a module computes belongs to the child that it is in, also where only methods of the child
-    are called. Parameters that children share belong to the first of them.
-
-    Deformable convolutions count as plain ones where they run on torchvision's operator, as they do
-    without a compiled mmcv; a compiled one hides its own from every counter.
-
-    Args:
-        network: Any module, in the mode in which it is to be counted.
-        *args: Arguments of the call.
-        **kwargs: Keyword arguments of the call.
+    are called. Parameters that children share belong to the first of them. Deformable convolutions
+    count as plain ones where they run on torchvision's operator, as they do without a compiled
+    mmcv; a compiled one hides its own from every counter.
 
     Returns:
         The children that have parameters or multiply-adds, in the network's order, and the total.
@@ -61,25 +51,26 @@ def count(network: nn.Module, *args: Any, **kwargs: Any) -> list[Part]:
     parameters: Counter[str] = Counter()
     for name, parameter in network.named_parameters():
         child = name.partition(".")[0]
-        parameters[child if child in children else OTHER] += parameter.numel()
+        parameters[child if child in children else "other"] += parameter.numel()
 
-    counter = FlopCounterMode(
-        display=False, custom_mapping={torch.ops.torchvision.deform_conv2d: _deform_conv_flop}
-    )
+    deformable = {
+        torch.ops.torchvision.deform_conv2d: lambda image, weight, *_, out_shape, **__: (
+            conv_flop_count(image, weight, out_shape)
+        )
+    }
+    counter = FlopCounterMode(display=False, custom_mapping=deformable)
     with torch.no_grad(), counter:
         network(*args, **kwargs)
+    counted = {name: sum(c.values()) for name, c in counter.get_flop_counts().items()}
     flops: Counter[str] = Counter()
-    counted: dict[str, Any] = {
-        name: sum(c.values()) for name, c in counter.get_flop_counts().items()
-    }
     for name, flop in counted.items():
         # What is counted for a module holds what is counted for those in it.
         _, *path = name.split(".")
         outer = (".".join((type(network).__name__, *path[:end])) for end in range(1, len(path)))
         if path and not any(module in counted for module in outer):
             flops[path[0]] += flop
-    flops[OTHER] = counted.get("Global", 0) - flops.total()
-    parts = [Part(name, parameters[name], flops[name] // 2) for name in (*children, OTHER)]
+    flops["other"] = counted.get("Global", 0) - flops.total()
+    parts = [Part(name, parameters[name], flops[name] // 2) for name in (*children, "other")]
     return _with_total([part for part in parts if part.parameters or part.multiply_adds])
 
 
@@ -119,10 +110,10 @@ def backbone_complexity(
         )
     options = dict(options or {})
     ours = issubclass(network_class, LevelBackbone)
+    if classes is not None and ours:
+        options["out_indices"] = (network_class.LAST_LEVEL,)
     try:
         with torch.device("meta" if ours else "cpu"):  # some of mmdet's read values to be built
-            if classes is not None and ours:
-                options["out_indices"] = (network_class.LAST_LEVEL,)
             network = network_class(**options).to("meta")
     except TypeError as error:
         raise ValueError(f"{backbone} with {options}: {error}") from error
@@ -172,7 +163,15 @@ def detector_complexity(model: Mapping[str, Any], shape: Sequence[int]) -> list[
         )
     proposals = proposals_of(model)
     if proposals is not None:
-        _let_through(detector.rpn_head, proposals)
+        predict = detector.rpn_head.predict
+
+        def predict_all(*args: Any, **kwargs: Any) -> list[InstanceData]:
+            # Where RoIs lie does not matter for what they cost.
+            return [
+                InstanceData(bboxes=torch.zeros(proposals, 4)) for _ in predict(*args, **kwargs)
+            ]
+
+        detector.rpn_head.predict = predict_all
     sizes = dict.fromkeys(("img_shape", "ori_shape", "pad_shape", "batch_input_shape"), size)
     sample = DetDataSample(metainfo={**sizes, "scale_factor": (1.0, 1.0)})
     # A few, as Sparse R-CNN, read it in this mode.
@@ -181,28 +180,10 @@ def detector_complexity(model: Mapping[str, Any], shape: Sequence[int]) -> list[
 
 
 def proposals_of(model: Mapping[str, Any]) -> int | None:
-    """How many proposals a detector's RoI head gets at most, ``test_cfg.rpn.max_per_img``.
-
-    Args:
-        model: The ``model`` of an mmdet config.
-
-    Returns:
-        Their number; None where there is no RPN, or it knows no such limit.
-    """
+    """The limit of a detector's proposals, ``test_cfg.rpn.max_per_img``; None if there is none."""
     if not model.get("rpn_head") or not model.get("roi_head"):
         return None
     return (model["test_cfg"].get("rpn") or {}).get("max_per_img")
-
-
-def _let_through(rpn_head: Any, number: int) -> None:
-    """Let an RPN propose so many RoIs."""
-    predict = rpn_head.predict
-
-    def predict_all(*args: Any, **kwargs: Any) -> list[InstanceData]:
-        # Where RoIs lie does not matter for what they cost.
-        return [InstanceData(bboxes=torch.zeros(number, 4)) for _ in predict(*args, **kwargs)]
-
-    rpn_head.predict = predict_all
 
 
 def _with_total(parts: list[Part]) -> list[Part]:
@@ -214,13 +195,3 @@ def _checked(shape: Sequence[int]) -> tuple[int, int]:
     if len(shape) != 2 or not all(isinstance(side, int) and side > 0 for side in shape):
         raise ValueError(f"shape={tuple(shape)!r}: must be height and width, in pixels")
     return shape[0], shape[1]
-
-
-def _deform_conv_flop(
-    x_shape: Sequence[int],
-    weight_shape: Sequence[int],
-    *args: Any,
-    out_shape: Sequence[int],
-    **kwargs: Any,
-) -> int:
-    return conv_flop_count(list(x_shape), list(weight_shape), list(out_shape))

@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from ..config_files import find_config
 from .complexity import Part, backbone_complexity
 
 _TABLES = json.loads(Path(__file__).with_name("published.json").read_text(encoding="utf-8"))
@@ -39,16 +40,18 @@ class CocoRow:
         """``v1`` or ``v2``."""
         return self.key.partition("/")[0]
 
+    @property
+    def config(self) -> Path:
+        """The file of its config."""
+        return find_config(f"paper_{self.key}")
+
 
 COCO_ROWS = {row["key"]: CocoRow(**row) for row in _TABLES["coco"]}
 """The rows of both papers' COCO tables, by key."""
 
 
 def find_rows(names: Iterable[str]) -> list[CocoRow]:
-    """Rows of the COCO tables, each once, in the order of the tables.
-
-    Args:
-        names: Keys, or 'all'.
+    """Rows of the COCO tables by key, or 'all', each once and in the order of the tables.
 
     Raises:
         ValueError: There is no such row; the nearest are named.
@@ -62,9 +65,6 @@ def find_rows(names: Iterable[str]) -> list[CocoRow]:
             raise ValueError(f"there is no row {name!r}: {legal}")
         wanted |= set(COCO_ROWS) if name == "all" else {name}
     return [row for key, row in COCO_ROWS.items() if key in wanted]
-
-
-MILLIONS = {"M": 1, "G": 1000}
 
 
 @dataclass(frozen=True)
@@ -96,18 +96,19 @@ class PaperRow:
         return backbone_complexity(self.backbone, self.options, classes=self.classes)[-1]
 
 
+PAPERS = tuple(PaperRow(**row) for row in _TABLES["complexity"])
+"""Every network of the papers that can be built here and whose complexity they print; and V2*."""
+_MILLIONS = {"M": 1, "G": 1000}
+
+
 def in_millions(printed: str) -> float:
     """'2.3G' is 2300."""
-    return float(printed[:-1]) * MILLIONS[printed[-1]]
+    return float(printed[:-1]) * _MILLIONS[printed[-1]]
 
 
 def agrees(counted: int, printed: str | None) -> bool | None:
     """Whether a count is rounded to what is printed: '2.3G' stands for 2.25e9 to 2.35e9."""
     if printed is None:
         return None
-    last_digit = MILLIONS[printed[-1]] / 10 ** len(printed[:-1].partition(".")[2])
+    last_digit = _MILLIONS[printed[-1]] / 10 ** len(printed[:-1].partition(".")[2])
     return abs(counted / 1e6 - in_millions(printed)) <= last_digit / 2
-
-
-PAPERS = tuple(PaperRow(**row) for row in _TABLES["complexity"])
-"""Every network of the papers that can be built here and whose complexity they print; and V2*."""

@@ -1,6 +1,8 @@
 """Complexities as a title and rows, one dict of plain values by column, and as tables of them."""
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
@@ -8,10 +10,20 @@ from mmengine.hub import get_config
 from rich.table import Table
 
 from ..config_files import find_config
+from . import results
 from .complexity import Part, backbone_complexity, detector_complexity, proposals_of
 from .published import PAPERS, agrees, in_millions
 from .tables import markdown as markdown_table
 
+CONFIGS = "configs"
+"""The set of results that says what one image costs in each config's network."""
+_TITLE = "One image in each network"
+_COLUMNS = {
+    "config": "name:link",
+    "pixels": "options.shape",
+    "parameters, M": "metrics.parameters_m:,.2f",
+    "multiply-adds, G": "metrics.multiply_adds_g:,.2f",
+}
 Rows = list[dict[str, Any]]
 
 
@@ -65,16 +77,16 @@ def detector(path: str, shape: Sequence[int] | None) -> tuple[str, Rows]:
     cfg = get_config(path) if "::" in path else Config.fromfile(find_config(path))
     if not cfg.get("model"):
         raise ValueError(f"config {path!r} has no model")
-    height, width = shape or tested_shape(cfg) or (None, None)
-    if height is None or width is None:
+    tested = shape or _tested_shape(cfg)
+    if tested is None:
         raise ValueError(
             f"config {path!r}: its test pipeline has no Resize with a scale, so give the image's "
             "height and width, for example --shape 224 224"
         )
-    parts = detector_complexity(cfg.model, (height, width))
+    parts = detector_complexity(cfg.model, tested)
     proposals = proposals_of(cfg.model)
     limit = "" if proposals is None else f", {proposals} proposals,"
-    return f"{path}{limit} at {height}x{width}", _rows(parts)
+    return f"{path}{limit} at {tested[0]}x{tested[1]}", _rows(parts)
 
 
 def table(rows: Rows) -> Table:
@@ -90,6 +102,51 @@ def table(rows: Rows) -> Table:
 def markdown(rows: Rows) -> str:
     """Rows as a GitHub-flavoured table."""
     return markdown_table(list(rows[0]), [[*map(_cell, row.values())] for row in rows])
+
+
+def config_files(root: str | os.PathLike[str]) -> list[str]:
+    """The configs of a repository that have a network, by their path below ``configs``."""
+    folder = Path(root) / "configs"
+    paths = [path.relative_to(folder) for path in sorted(folder.rglob("*.py"))]
+    shown = [path for path in paths if not any(part[0] == "_" for part in path.parts)]
+    return [path.as_posix() for path in shown if path.name != "own_dataset.py"]
+
+
+def count_missing(root: str | os.PathLike[str]) -> list[str]:
+    """Count the configs of a repository that are not in ``results/configs.json``: their names."""
+    folder = Path(root) / results.FOLDER
+    known = {row["name"] for row in results.rows(CONFIGS, folder)}
+    missing = [name for name in config_files(root) if name not in known]
+    for name in missing:
+        shape, parameters, multiply_adds = count_config(Path(root) / "configs" / name)
+        row = {
+            "name": name,
+            "config": name,
+            "options": {"shape": shape},
+            "seed": None,
+            "data": {"name": "one image"},
+            "budget": {},
+            **results.provenance(),
+            "hardware": "any",
+            "metrics": {
+                "parameters_m": round(parameters, 4),
+                "multiply_adds_g": round(multiply_adds / 1000, 4),
+            },
+        }
+        results.add(CONFIGS, row, title=_TITLE, columns=_COLUMNS, folder=folder)
+    return missing
+
+
+def count_config(path: Path) -> tuple[str, float, float]:
+    """The tested size, or 224x224 of a classifier, and millions of parameters and multiply-adds."""
+    if "pretrain" in path.parts:
+        model = Config.fromfile(path).model.backbone
+        options = {k: v for k, v in model.items() if k not in ("type", "out_indices")}
+        title, rows = backbone(model.type, options, None, 1000)
+    else:
+        title, rows = detector(str(path), None)
+    shape = title.rpartition(" at ")[2]
+    return shape, rows[-1]["parameters, M"], rows[-1]["multiply-adds, M"]
 
 
 def _rows(parts: Sequence[Part]) -> Rows:
@@ -109,7 +166,7 @@ def _cell(value: Any) -> str:
     return {None: "", True: "yes", False: "no"}.get(value, value)
 
 
-def tested_shape(cfg: Config) -> tuple[int, int] | None:
+def _tested_shape(cfg: Config) -> tuple[int, int] | None:
     dataset = (cfg.get("test_dataloader") or {}).get("dataset") or {}
     while "dataset" in dataset:  # RepeatDataset and the like
         dataset = dataset["dataset"]

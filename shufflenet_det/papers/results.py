@@ -19,12 +19,14 @@ import platform
 import shlex
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from ..host.local_files import atomic_write
 from ..version import __version__
 
 SCHEMA = 1
@@ -45,6 +47,7 @@ FIELDS: dict[str, type | tuple[type, ...]] = {
 DATA = ("name", "train", "train_images", "test", "test_images", "pixels")
 BUDGET = ("passes", "epochs", "steps", "images_seen", "batch_size", "minutes", "gpu_hours")
 _NOT_CHOSEN = ("minutes", "gpu_hours")  # what a budget took, not what it allowed
+_SAME = ("name", "options", "seed", "hardware")  # what a row shares with the one that it replaces
 _PACKAGES = ("torch", "torchvision", "mmengine", "mmdet", "mmcv", "mmcv-lite", "numpy")
 
 Row = dict[str, Any]
@@ -66,16 +69,12 @@ class ResultSet:
     name: str
     title: str
     columns: dict[str, str]
-    rows: list[Row]
+    rows: list[Row] = field(default_factory=list)
     shared: Row = field(default_factory=dict)
 
 
 def read(name: str, folder: str | os.PathLike[str] = FOLDER) -> ResultSet:
-    """Read and check a set of results.
-
-    Args:
-        name: Of its file in ``folder``, without ``.json``.
-        folder: With one JSON file for each set.
+    """Read and check the set of results in ``folder/NAME.json``.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -87,35 +86,21 @@ def read(name: str, folder: str | os.PathLike[str] = FOLDER) -> ResultSet:
         if content["schema"] != SCHEMA:
             raise ValueError(f"schema {content['schema']!r}: this version reads {SCHEMA}")
         shared = content.get("shared", {})
-        rows = [_merged(shared, row) for row in content["rows"]]
-        for row in rows:
-            check(row)
-        _check_alike(rows)
-        return ResultSet(name, content["title"], dict(content["columns"]), rows, shared)
+        merged = [_merged(shared, row) for row in content["rows"]]
+        _check(merged)
+        return ResultSet(name, content["title"], dict(content["columns"]), merged, shared)
     except KeyError as error:
         raise ValueError(f"{path}: {error} is missing") from error
     except (AttributeError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error
 
 
-def check(row: Mapping[str, Any]) -> None:
-    """Raise ``ValueError`` unless a row has the fields of the schema, and only those."""
-    name = row.get("name")
-    for key, kind in FIELDS.items():
-        if key not in row:
-            raise ValueError(f"row {name!r} has no {key!r}")
-        if not isinstance(row[key], kind):
-            raise ValueError(f"row {name!r}: {key} is {row[key]!r}")
-    unknown = [key for key in row if key not in (*FIELDS, "remark")]
-    unknown += [f"data.{key}" for key in row["data"] if key not in DATA]
-    unknown += [f"budget.{key}" for key in row["budget"] if key not in BUDGET]
-    if unknown:
-        raise ValueError(f"row {name!r} has unknown fields: {', '.join(unknown)}")
-    for what in ("metrics", "budget"):
-        for key, value in row[what].items():
-            if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
-                raise ValueError(f"row {name!r}: {what}.{key} is {value!r}, not a number")
-    datetime.strptime(row["date"], "%Y-%m-%d")
+def rows(name: str, folder: str | os.PathLike[str] = FOLDER) -> list[Row]:
+    """The rows of a set; none where there is no such file."""
+    try:
+        return read(name, folder).rows
+    except FileNotFoundError:
+        return []
 
 
 def add(
@@ -148,55 +133,44 @@ def add(
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name(f".{name}.lock")):
         known = path.is_file()
-        old = read(name, folder) if known else ResultSet(name, title, dict(columns or {}), [])
-
-        def key(row: Mapping[str, Any]) -> tuple[Any, ...]:
-            return tuple(row[k] for k in ("name", "options", "seed", "hardware"))
-
-        check(row)
-        rows = [other for other in old.rows if key(other) != key(row)] + [dict(row)]
-        _check_alike(rows)
-        own = [
-            {k: v for k, v in r.items() if k not in old.shared or old.shared[k] != v} for r in rows
-        ]
+        found = read(name, folder) if known else ResultSet(name, title, dict(columns or {}))
+        others = [r for r in found.rows if any(r[key] != row.get(key) for key in _SAME)]
+        merged = [*others, dict(row)]
+        _check(merged)
         content = {
             "schema": SCHEMA,
-            "title": old.title,
-            "columns": old.columns,
-            "shared": old.shared,
-            "rows": own,
+            "title": found.title,
+            "columns": found.columns,
+            "shared": found.shared,
+            "rows": [
+                {k: v for k, v in r.items() if (k, v) not in found.shared.items()} for r in merged
+            ],
         }
-        partial = path.with_name(f".{path.name}.part")
-        partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
-        partial.replace(path)
+        with atomic_write(path) as partial:
+            partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
     return path
 
 
 def provenance(*packages: str) -> Row:
-    """The fields of a row that say when, where and with what: for a measurement made here, now.
+    """When, where and with what a measurement was made, here and now: fields of its row.
 
     Args:
         packages: Whose versions matter besides those of every run.
     """
     versions = {"python": platform.python_version(), "shufflenet_det": __version__}
     for package in (*_PACKAGES, *packages):
-        try:
+        with suppress(PackageNotFoundError):
             versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
+    torch = sys.modules.get("torch")
+    hardware = f"CPU ({platform.machine()}, {os.cpu_count()} cores)"
+    if torch is not None and torch.cuda.is_available():
+        hardware = str(torch.cuda.get_device_name())
     return {
         "date": datetime.now(timezone.utc).date().isoformat(),
-        "hardware": _hardware(),
+        "hardware": hardware,
         "versions": versions,
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
     }
-
-
-def _hardware() -> str:
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available():
-        return str(torch.cuda.get_device_name())
-    return f"CPU ({platform.machine()}, {os.cpu_count()} cores)"
 
 
 def _merged(shared: Row, row: Row) -> Row:
@@ -208,13 +182,34 @@ def _merged(shared: Row, row: Row) -> Row:
     return merged
 
 
-def _check_alike(rows: list[Row]) -> None:
-    """Figures in one column must come from the same data and the same budget."""
-    for what, ignored in (("data", ()), ("budget", _NOT_CHOSEN)):
-        values = [{k: v for k, v in row[what].items() if k not in ignored} for row in rows]
-        for row, value in zip(rows, values, strict=True):
+def _check(found: list[Row]) -> None:
+    """Raise unless all rows keep to the schema and have the same data and budget."""
+    for row in found:
+        _check_fields(row)
+    for what in ("data", "budget"):
+        values = [{k: v for k, v in r[what].items() if k not in _NOT_CHOSEN} for r in found]
+        for row, value in zip(found, values, strict=True):
             if value != values[0]:
                 raise ValueError(
-                    f"{row['name']!r} has another {what} than {rows[0]['name']!r}, {value} and "
+                    f"{row['name']!r} has another {what} than {found[0]['name']!r}, {value} and "
                     f"{values[0]}: figures that do not compare belong into sets of their own"
                 )
+
+
+def _check_fields(row: Row) -> None:
+    name = row.get("name")
+    for key, kind in FIELDS.items():
+        if key not in row:
+            raise ValueError(f"row {name!r} has no {key!r}")
+        if not isinstance(row[key], kind):
+            raise ValueError(f"row {name!r}: {key} is {row[key]!r}")
+    unknown = [key for key in row if key not in (*FIELDS, "remark")]
+    unknown += [f"data.{key}" for key in row["data"] if key not in DATA]
+    unknown += [f"budget.{key}" for key in row["budget"] if key not in BUDGET]
+    if unknown:
+        raise ValueError(f"row {name!r} has unknown fields: {', '.join(unknown)}")
+    for what in ("metrics", "budget"):
+        for key, value in row[what].items():
+            if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
+                raise ValueError(f"row {name!r}: {what}.{key} is {value!r}, not a number")
+    datetime.strptime(row["date"], "%Y-%m-%d")

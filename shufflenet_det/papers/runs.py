@@ -10,20 +10,17 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from ..config_files import config_folder, find_config
+from ..config_files import config_folder
 from ..data import check_papers_split
 from . import results
-from .published import COCO_ROWS, CocoRow
-from .tables import markdown
+from .comparison import STEP, measured
+from .published import CocoRow
 
 WORK_DIR = "work_dirs/papers"
 DATA_ROOT = "data/coco"
-STEP = 16  # images in all processes together: what the configs' schedules are written for
 HARDEST_OF = 8  # GPUs of Light-Head R-CNN's training, which takes the hardest RoIs of each GPU
 # A demo shows that everything works, for which few images do. Without a file, the metric scores the
 # images that it is given, which have to carry their ground truth then.
@@ -41,11 +38,8 @@ DEMO_OPTIONS = (
     "model.test_cfg.rpn.max_per_img=50",
 )
 _FEW_ROIS = "model.train_cfg.rcnn.sampler.num=16"  # stage 4 is computed on each
-TITLES = {
-    "v1": "ShuffleNet V1, Table 7: Faster R-CNN, trained on train2017, tested on val2017",
-    "v2": "ShuffleNet V2, Table 7: Light-Head R-CNN, trained on train2017, tested on val2017",
-}
-COLUMNS = {
+_TITLE = "ShuffleNet {}, Table 7: {}, trained on train2017, tested on val2017"
+_COLUMNS = {
     "row": "name",
     "mAP": "metrics.mAP:.1f",
     "mAP50": "metrics.mAP_50:.1f",
@@ -53,48 +47,13 @@ COLUMNS = {
     "date": "date",
     "hardware": "hardware",
 }
-
-
-def config_of(row: CocoRow) -> Path:
-    """The row's config."""
-    return find_config(f"paper_{row.key}")
-
-
-def measured(row: CocoRow, folder: str | os.PathLike[str] = results.FOLDER) -> results.Row | None:
-    """The row's result, the newest if there are several; None if it was not run.
-
-    Raises:
-        ValueError: The file of results is damaged.
-    """
-    name = f"papers_{row.paper}"
-    if not (Path(folder) / f"{name}.json").is_file():
-        return None
-    found = [one for one in results.read(name, folder).rows if one["name"] == row.key]
-    return found[-1] if found else None
-
-
-def rows_table(folder: str | os.PathLike[str] = results.FOLDER) -> str:
-    """All rows with the paper's figure, ours, and what a run costs, as Markdown."""
-    from mmengine.config import Config
-
-    head = ("row", "mAP, paper", "mAP, ours", "pixels", "steps", "images", "starts from")
-    lines = []
-    for row in COCO_ROWS.values():
-        cfg = Config.fromfile(config_of(row))
-        steps, ours = cfg.train_cfg.max_iters, measured(row, folder)
-        weights = str(cfg.model.backbone.init_cfg.checkpoint)
-        lines.append(
-            (
-                row.key,
-                f"{row.mAP:.1f}",
-                f"{ours['metrics']['mAP']:.1f}" if ours else "not run",
-                row.size,
-                f"{steps:,}",
-                f"{steps * STEP:,}",
-                weights,
-            )
-        )
-    return markdown(head, lines)
+_DATA = {
+    "name": "COCO 2017",
+    "train": "train2017",
+    "train_images": 118_287,
+    "test": "val2017",
+    "test_images": 5_000,
+}
 
 
 def run_rows(
@@ -138,53 +97,52 @@ def run_rows(
         raise ValueError(f"weights={weights!r}: are for one row, and not for a demo")
     if cfg_options and not demo:
         raise ValueError(f"cfg_options={list(cfg_options)!r}: only a demo's config can be changed")
-    if not demo and any(measured(row, folder) is None for row in rows):
-        # In a process of its own: the annotations take gigabytes.
-        with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-            pool.submit(check_papers_split, data_root).result()
-        _require_gpus(gpus)
+    finished = [] if demo else [row for row in rows if measured(row, folder) is not None]
+    if not demo and len(finished) < len(rows):
+        import torch
+
+        check_papers_split(data_root)
+        if (there := torch.cuda.device_count()) < gpus:
+            raise ValueError(
+                f"gpus={gpus!r}: must be at most {there}, the GPUs here; --demo runs on the CPU"
+            )
     for number, row in enumerate(rows, 1):
-        where = f"[{number}/{len(rows)}] {row.key}"
-        home = Path(f"{Path(work_dir)}_demo" if demo else work_dir) / row.key
-        if not demo and measured(row, folder) is not None:
+        if row in finished:
             yield row, f"finished before, see {Path(folder) / f'papers_{row.paper}.json'}"
             continue
+        where = f"[{number}/{len(rows)}] {row.key}"
+        home = Path(f"{work_dir}_demo" if demo else work_dir) / row.key
         try:
             if demo:
                 options = [*DEMO_OPTIONS, *([_FEW_ROIS] if row.paper == "v1" else []), *cfg_options]
+                metrics = _train_and_test(row, home, options, gpus, demo, where)
+                outcome = (
+                    f"finished, mAP {metrics['mAP']:.1f} on synthetic data. About 0 is expected "
+                    "after so few steps from random weights: a demo shows that all parts run, and "
+                    "measures nothing"
+                )
             else:
                 options = [f"data_root={data_root}", f"train_dataloader.batch_size={STEP // gpus}"]
                 options += _options_of_weights(row, weights)
-            if row.paper == "v2" and gpus != HARDEST_OF and not demo:
-                print(
-                    f"{where}: the loss takes the hardest RoIs of each GPU's {STEP // gpus} images;"
-                    f" the protocol has {STEP // HARDEST_OF} a GPU: use --gpus {HARDEST_OF} to keep"
-                    " to it",
-                    flush=True,
+                if row.paper == "v2" and gpus != HARDEST_OF:
+                    print(
+                        f"{where}: the loss takes the hardest RoIs of each GPU's {STEP // gpus} "
+                        f"images; the protocol has {STEP // HARDEST_OF} a GPU: use --gpus "
+                        f"{HARDEST_OF} to keep to it",
+                        flush=True,
+                    )
+                metrics = _train_and_test(row, home, options, gpus, demo, where)
+                results.add(
+                    f"papers_{row.paper}",
+                    _result(row, home, options, gpus, metrics),
+                    title=_TITLE.format(row.paper.upper(), row.detector),
+                    columns=_COLUMNS,
+                    folder=folder,
                 )
-            metrics = _train_and_test(row, home, options, gpus, demo, where)
-            if demo:
-                yield row, _demo_summary(metrics)
-                continue
-            results.add(
-                f"papers_{row.paper}",
-                _result(row, home, options, gpus, metrics),
-                title=TITLES[row.paper],
-                columns=COLUMNS,
-                folder=folder,
-            )
-            yield row, f"finished, mAP {metrics['mAP']:.1f}, the paper's {row.mAP:.1f}"
+                outcome = f"finished, mAP {metrics['mAP']:.1f}, the paper's {row.mAP:.1f}"
         except (OSError, RuntimeError, ValueError) as error:
-            yield row, str(error)
-
-
-def _require_gpus(gpus: int) -> None:
-    import torch
-
-    if (there := torch.cuda.device_count()) < gpus:
-        raise ValueError(
-            f"gpus={gpus!r}: must be at most {there}, the GPUs here; --demo runs on the CPU"
-        )
+            outcome = str(error)
+        yield row, outcome
 
 
 def _options_of_weights(row: CocoRow, weights: str | None) -> list[str]:
@@ -193,18 +151,15 @@ def _options_of_weights(row: CocoRow, weights: str | None) -> list[str]:
 
     from ..weights import find_record, read_weights
 
-    backbone = Config.fromfile(config_of(row)).model.backbone
+    backbone = Config.fromfile(row.config).model.backbone
     name = weights or backbone.init_cfg.checkpoint
     record = find_record(name)
-    if record is not None and not record.can_be_fetched and not Path(name).is_file():
-        raise FileNotFoundError(
-            f"starts from {name!r}, which no program can download: get {record.file} from "
-            f"{record.url} and give --weights FILE"
-        )
-    if record is None and "://" not in name and not Path(name).is_file():
-        raise FileNotFoundError(
-            f"starts from {name!r}, which is not there: see the head of {config_of(row)}"
-        )
+    fetched = "://" in name if record is None else record.can_be_fetched
+    if not fetched and not Path(name).is_file():
+        hint = f"see the head of {row.config}"
+        if record is not None:
+            hint = f"get {record.file} from {record.url} and give --weights FILE"
+        raise FileNotFoundError(f"starts from {name!r}, which no program can download: {hint}")
     if not backbone["type"].startswith("shufflenet_det."):
         _require_all_tensors({**backbone, "init_cfg": {**backbone.init_cfg, "checkpoint": name}})
     if weights is None:
@@ -229,22 +184,18 @@ def _require_all_tensors(backbone: Mapping[str, Any]) -> None:
     from mmdet.registry import MODELS
     from mmengine.runner.checkpoint import CheckpointLoader
 
+    from ..weights.fitting import differences
+
     name, prefix = backbone["init_cfg"]["checkpoint"], backbone["init_cfg"].get("prefix")
     loaded = CheckpointLoader.load_checkpoint(name, map_location="cpu")
     tensors = loaded.get("state_dict", loaded)
     with torch.device("meta"):
         wanted = MODELS.build({**backbone, "init_cfg": None}).state_dict()
     place = f"{prefix}." if prefix else ""
-    lacking = [
-        key
-        for key, value in wanted.items()
-        if not key.endswith("num_batches_tracked")
-        and getattr(tensors.get(place + key), "shape", None) != value.shape
-    ]
-    if lacking:
+    problems = differences({key.removeprefix(place): tensors[key] for key in tensors}, wanted)
+    if problems:
         raise ValueError(
-            f"{name!r} does not hold {backbone['type']}: {len(lacking)} of its {len(wanted)} "
-            f"tensors are missing or of another shape, the first {place}{lacking[0]}"
+            f"{name!r} does not hold {backbone['type']}; of its {len(wanted)} tensors: {problems}"
         )
 
 
@@ -252,15 +203,19 @@ def _train_and_test(
     row: CocoRow, home: Path, options: Sequence[str], gpus: int, demo: bool, where: str
 ) -> dict[str, float]:
     """Train to the end of the schedule and test the last checkpoint: COCO's metrics in %."""
-    common = [str(config_of(row)), "--work-dir", str(home), *(["--demo"] if demo else [])]
-    common += ["--cfg-options", *options]
+    config = str(row.config)
+    common = ["--work-dir", str(home), *(["--demo"] if demo else []), "--cfg-options", *options]
     what = "25 steps" if demo else "its whole schedule"
     print(f"{where}: training, {what}; logs and checkpoints in {home}", flush=True)
-    _call("train", [*common, "--resume"], gpus)
-    checkpoint = _last_checkpoint(home)
+    _call("train", [config, *common, "--resume"], gpus)
+    numbered = {p: p.stem.rpartition("_")[2] for p in home.glob("*.pth") if "best" not in p.name}
+    steps = {int(number): path for path, number in numbered.items() if number.isdigit()}
+    if not steps:
+        raise FileNotFoundError(f"no checkpoint in {home}")
+    checkpoint = steps[max(steps)]
     print(f"{where}: testing {checkpoint}", flush=True)
     before = set(home.glob("*/*.json"))
-    _call("test", [*common[:1], str(checkpoint), *common[1:]], gpus)
+    _call("test", [config, str(checkpoint), *common], gpus)
     written = sorted(set(home.glob("*/*.json")) - before)
     found = json.loads(written[-1].read_text()) if written else {}
     return {
@@ -271,27 +226,14 @@ def _train_and_test(
 
 
 def _call(command: str, arguments: Sequence[str], gpus: int) -> None:
-    launcher = ["torch.distributed.run", "--standalone", f"--nproc_per_node={gpus}", "-m"]
-    module = [*(launcher if gpus > 1 else []), "shufflenet_det.cli", command]
-    arguments = [*arguments, *(["--launcher", "pytorch"] if gpus > 1 else [])]
-    done = subprocess.run([sys.executable, "-m", *module, *arguments], check=False)
+    """Run a sub-command in a process of its own, or in one for each GPU."""
+    program, launcher = ["-m", "shufflenet_det.cli", command, *arguments], []
+    if gpus > 1:
+        launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={gpus}"]
+        program += ["--launcher", "pytorch"]
+    done = subprocess.run([sys.executable, *launcher, *program], check=False)
     if done.returncode:
         raise RuntimeError(f"`{command}` ended with status {done.returncode}, see above")
-
-
-def _last_checkpoint(home: Path) -> Path:
-    numbered = {p: p.stem.rpartition("_")[2] for p in home.glob("*.pth") if "best" not in p.name}
-    found = [(int(number), path) for path, number in numbered.items() if number.isdigit()]
-    if not found:
-        raise FileNotFoundError(f"no checkpoint in {home}")
-    return max(found)[1]
-
-
-def _demo_summary(metrics: Mapping[str, float]) -> str:
-    return (
-        f"finished, mAP {metrics['mAP']:.1f} on synthetic data. About 0 is expected after so few "
-        "steps from random weights: a demo shows that all parts run, and measures nothing"
-    )
 
 
 def _result(
@@ -299,7 +241,7 @@ def _result(
 ) -> results.Row:
     from mmengine.config import Config
 
-    steps = Config.fromfile(config_of(row)).train_cfg.max_iters
+    steps = Config.fromfile(row.config).train_cfg.max_iters
     budget = {"steps": steps, "images_seen": steps * STEP, "batch_size": STEP}
     seconds = [
         logged["time"]
@@ -312,16 +254,10 @@ def _result(
     made = results.provenance()
     return {
         "name": row.key,
-        "config": config_of(row).relative_to(config_folder()).as_posix(),
+        "config": row.config.relative_to(config_folder()).as_posix(),
         "options": dict(option.split("=", 1) for option in options),
         "seed": 0,
-        "data": {
-            "name": "COCO 2017",
-            "train": "train2017",
-            "train_images": 118_287,
-            "test": "val2017",
-            "test_images": 5_000,
-        },
+        "data": _DATA,
         "budget": budget,
         **made,
         "hardware": f"{gpus} x {made['hardware']}",

@@ -8,7 +8,6 @@ from mmengine.config import Config, ConfigDict
 from torch import nn
 
 import shufflenet_det.detectors  # noqa: F401  # registers the detector
-from shufflenet_det.papers import runs
 from shufflenet_det.papers.published import COCO_ROWS
 
 BACKBONES = {
@@ -114,7 +113,7 @@ def test_random_initialisation_is_the_backbones(name):
 
 def c4(name, **backbone):
     c3, c4 = whole(name).out_channels
-    cfg = Config.fromfile(runs.config_of(COCO_ROWS["v1/shufflenet_1x_600"])).model
+    cfg = Config.fromfile(COCO_ROWS["v1/shufflenet_1x_600"].config).model
     cfg.backbone = ConfigDict(**BACKBONES[name], out_indices=(2,), **backbone)
     cfg.rpn_head.in_channels = cfg.roi_head.bbox_roi_extractor.out_channels = c3
     cfg.roi_head.bbox_head.in_channels = c4

@@ -42,7 +42,7 @@ def test_a_method_that_is_a_backbone():
 def test_configs_train_and_predict(tmp_path):
     """DCN v2 with large offsets, a masked convolution, one that is not applicable; then resumed."""
     page = tmp_path / "page.md"
-    page.write_text("before\n<!-- mmdet:start -->\n<!-- mmdet:end -->\nafter\n")
+    page.write_text("before\n<!-- table: mmdet/families -->\n<!-- end of table -->\nafter\n")
     folder = stock_configs.all_configs()[0].parent.parent
     names = (
         "dyhead/atss_r50-caffe_fpn_dyhead_1x_coco.py",

@@ -44,22 +44,6 @@ def started(monkeypatch):
 @pytest.fixture
 def ready(monkeypatch, tmp_path):
     """As if COCO and two GPUs were there; a file of weights."""
-
-    class Here:
-        def __init__(self, *args): ...
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *args): ...
-
-        def submit(self, function, *args):
-            class Done:
-                result = staticmethod(lambda: function(*args))
-
-            return Done
-
-    monkeypatch.setattr(runs, "ProcessPoolExecutor", Here)
     monkeypatch.setattr(runs, "check_papers_split", lambda root: split.PAPERS_SPLIT)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     path = tmp_path / "v2.pth"

@@ -14,9 +14,10 @@ from mmengine.runner import Runner
 from torch import nn
 
 from shufflenet_det.cli._arguments import parse_options
+from shufflenet_det.papers.comparison import STEP
 from shufflenet_det.papers.complexity import detector_complexity
 from shufflenet_det.papers.published import COCO_ROWS
-from shufflenet_det.papers.runs import DEMO_OPTIONS, STEP
+from shufflenet_det.papers.runs import DEMO_OPTIONS
 from shufflenet_det.training import load_run_config
 from shufflenet_det.weights import find_record
 
