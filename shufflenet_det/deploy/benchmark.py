@@ -7,6 +7,7 @@ one go on spinning for a while and slow down the next; the blocks of all runtime
 import contextlib
 import copy
 import ctypes
+import functools
 import gc
 import importlib
 import io
@@ -38,14 +39,10 @@ TIMM = ("mobilenetv3_large_100", "mobilenetv4_conv_small")
 
 @dataclass
 class Candidate:
-    """What is measured.
+    """What is measured: one call of ``run``, in the blocks of its runtime.
 
-    Attributes:
-        name: In the table.
-        run: One call of it.
-        runtime: Whose blocks it runs in.
-        base: The name of the candidate that its time is divided by.
-        seconds: Of every call that was measured.
+    Its time is divided by that of the candidate named ``base``. ``seconds`` are those of every call
+    that was measured.
     """
 
     name: str
@@ -80,8 +77,7 @@ def measure(
         blocks: How often each runtime has its block.
         rounds: How often each candidate has its turn in a block, after one turn to get warm.
         threads: Of PyTorch; other runtimes are opened with theirs.
-        clock: ``time.process_time`` where other work shares the machine: the processor's seconds,
-            over all threads.
+        clock: Seconds of the wall clock, or of the processor.
     """
     torch.set_num_threads(threads)
     for _ in range(blocks):
@@ -115,15 +111,8 @@ class Missing(list[str]):
 
 def image(height: int, width: int, batch: int = 1) -> Tensor:
     """A photograph, normalised, (batch, 3, height, width)."""
-    photo = cv2.resize(photographs()[0], (width, height))
-    return (
-        torch.from_numpy(photo)
-        .permute(2, 0, 1)[None]
-        .float()
-        .sub(116)
-        .div(58)
-        .repeat(batch, 1, 1, 1)
-    )
+    photo = torch.from_numpy(cv2.resize(photographs()[0], (width, height)))
+    return ((photo.permute(2, 0, 1).float() - 116) / 58).repeat(batch, 1, 1, 1)
 
 
 def backbones(size: tuple[int, int], threads: int, missing: Missing) -> list[Candidate]:
@@ -169,12 +158,7 @@ def torchvision_v2() -> nn.Module:
 
 def no_grad(network: Callable[..., Any], *arguments: Any) -> Callable[[], Any]:
     """A call of a network that builds no graph."""
-
-    def run() -> Any:
-        with torch.inference_mode():
-            return network(*arguments)
-
-    return run
+    return torch.inference_mode()(functools.partial(network, *arguments))
 
 
 def exported(
@@ -194,16 +178,13 @@ def exported(
             if os.environ.get("OMP_WAIT_POLICY", "").lower() == "passive":  # as PyTorch's threads
                 options.add_session_config_entry("session.intra_op.allow_spinning", "0")
             session = onnxruntime.InferenceSession(path, options)
-            feed = {session.get_inputs()[0].name: array}
-            run = lambda: session.run(None, feed)  # noqa: E731
+            run = functools.partial(session.run, None, {session.get_inputs()[0].name: array})
             found.append(Candidate(f"{name}, onnxruntime", run, "onnxruntime", base))
         with missing.unless("OpenVINO"):
             core = importlib.import_module("openvino").Core()
             hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
-            compiled = core.compile_model(path, "CPU", hints)
-            found.append(
-                Candidate(f"{name}, OpenVINO", lambda: compiled([array]), "OpenVINO", base)
-            )
+            run = functools.partial(core.compile_model(path, "CPU", hints), [array])
+            found.append(Candidate(f"{name}, OpenVINO", run, "OpenVINO", base))
     return found
 
 
@@ -213,25 +194,23 @@ def detectors(size: tuple[int, int], threads: int, missing: Missing) -> list[Can
 
     found: list[Candidate] = []
     x = image(*size)
+    data = batch_of(x, 0)
+    base = f"{next(iter(DETECTORS))}, optimize()"
     for name, config in DETECTORS.items():
         with missing.unless(name):
-            model = built(config)
-            data = batch_of(x, 0)
-            raw = no_grad(lambda m=model, d=data: m.predict(d["inputs"], d["data_samples"]))
-            fast = optimize(model)
-            run = no_grad(lambda m=fast, d=data: m.predict(d["inputs"], d["data_samples"]))
-            label = f"{name}, optimize()"
-            found.append(Candidate(label, run, base=found[0].name if found else label))
-            found.append(Candidate(name, raw, base=found[0].name))
-            network: nn.Module = _Raw(model).eval()
-            found.extend(exported(f"{name}, no boxes", network, x, threads, found[0].name, missing))
+            model: Any = built(config)
+            fast: Any = optimize(model)
+            for label, network in ((f"{name}, optimize()", fast), (name, model)):
+                found.append(Candidate(label, no_grad(network.predict, *data), base=base))
+            # Without mode="predict" the model ends at the head.
+            found.extend(exported(f"{name}, no boxes", model, x, threads, base, missing))
     with missing.unless("torchvision SSDLite-MobileNetV3"):
         kwargs = {"weights": None, "weights_backbone": None, "score_thresh": 0.02}  # mmdet's
         peer = ssdlite320_mobilenet_v3_large(**kwargs).eval()
         name = "torchvision SSDLite-MobileNetV3"
-        found.append(Candidate(name, no_grad(peer, [x[0]]), base=found[0].name))
+        found.append(Candidate(name, no_grad(peer, [x[0]]), base=base))
         network = nn.Sequential(peer.backbone, _Values(), peer.head).eval()
-        found.extend(exported(f"{name}, no boxes", network, x, threads, found[0].name, missing))
+        found.extend(exported(f"{name}, no boxes", network, x, threads, base, missing))
     return found
 
 
@@ -240,17 +219,6 @@ DETECTORS = {
     "ours SSDLite-ShuffleNetV2": "ssdlite320_shufflenet_coco",
     "mmdet SSDLite-MobileNetV2": "mmdet::ssd/ssdlite_mobilenetv2-scratch_8xb24-600e_coco.py",
 }
-
-
-class _Raw(nn.Module):
-    """Backbone, neck and head."""
-
-    def __init__(self, model: Any) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, x: Tensor) -> Any:
-        return self.model.bbox_head(self.model.extract_feat(x))
 
 
 class _Values(nn.Module):
@@ -279,64 +247,92 @@ def built(config: str, *, train: bool = False) -> Any:
     return model.train(train)
 
 
-def batch_of(x: Tensor, boxes: int) -> dict[str, Any]:
+def batch_of(x: Tensor, boxes: int) -> tuple[Tensor, list[Any]]:
     """Images with ``boxes`` annotated boxes each, as mmdet's models take them."""
     from mmdet.testing import demo_mm_inputs
 
     shape = tuple(x.shape[1:])
-    packed = demo_mm_inputs(len(x), [shape] * len(x), [boxes] * len(x), 80)
-    for sample in packed["data_samples"]:
-        size = shape[1:]
-        sample.set_metainfo({"batch_input_shape": size, "pad_shape": size, "img_shape": size})
-    return {"inputs": x, "data_samples": packed["data_samples"]}
+    samples = demo_mm_inputs(len(x), [shape] * len(x), [boxes] * len(x), 80)["data_samples"]
+    for sample in samples:
+        keys = ("batch_input_shape", "pad_shape", "img_shape")
+        sample.set_metainfo(dict.fromkeys(keys, shape[1:]))
+    return x, samples
 
 
 def steps(size: tuple[int, int], batch: int, missing: Missing) -> list[Candidate]:
     """A training step of the backbones, and of two detectors beside mmdet's SSDLite."""
     x = image(*size, batch)
     found: list[Candidate] = []
+
+    def mean(network: Any) -> Tensor:
+        maps = network(x)
+        return sum(m.float().mean() for m in (maps.values() if isinstance(maps, dict) else maps))
+
     for version, kind in (("V2 1.0x", ShuffleNetV2), ("V1 g3 1.0x", ShuffleNetV1)):
         torch.manual_seed(0)
         base = f"ours {version}, channels-last, bfloat16"
         last = channels_last(kind())
-        found.append(Candidate(base, step(copy.deepcopy(last), x, True), base=base))
-        found.append(Candidate(f"ours {version}, channels-last", step(last, x), base=base))
-        found.append(Candidate(f"ours {version}", step(kind(), x), base=base))
+        found.append(Candidate(base, step(copy.deepcopy(last), mean, half=True), base=base))
+        found.append(Candidate(f"ours {version}, channels-last", step(last, mean), base=base))
+        found.append(Candidate(f"ours {version}", step(kind(), mean), base=base))
         if kind is ShuffleNetV2:
             peer = torchvision_v2()
-            found.append(Candidate("torchvision V2 1.0x", step(peer, x), base=base))
+            found.append(Candidate("torchvision V2 1.0x", step(peer, mean), base=base))
     data = batch_of(x, 7)
+    base = next(iter(DETECTORS))
     for name, config in DETECTORS.items():
         with missing.unless(name):
-            run = lambda m: m.parse_losses(m.loss(data["inputs"], data["data_samples"]))[0]  # noqa: E731
-            base = next(iter(DETECTORS))
-            found.append(Candidate(name, step(built(config, train=True), run=run), base=base))
+            loss = lambda model: model.parse_losses(model.loss(*data))[0]  # noqa: E731
+            found.append(Candidate(name, step(built(config, train=True), loss), base=base))
             last = channels_last(built(config, train=True))
             label = f"{name}, channels-last, bfloat16"
-            found.append(Candidate(label, step(last, half=True, run=run), base=base))
+            found.append(Candidate(label, step(last, loss, half=True), base=base))
     return found
 
 
-def step(
-    network: Any, x: Tensor | None = None, half: bool = False, *, run: Any = None
-) -> Callable[[], None]:
-    """One step of SGD on the mean of a network's maps, or on what ``run`` says."""
+def step(network: Any, loss: Callable[[Any], Tensor], *, half: bool = False) -> Callable[[], None]:
+    """One step of SGD."""
     optimizer = torch.optim.SGD(network.train().parameters(), lr=1e-6, momentum=0.9)
-
-    def loss() -> Tensor:
-        if run is not None:
-            return run(network)
-        maps = network(x)
-        return sum(m.float().mean() for m in (maps.values() if isinstance(maps, dict) else maps))
 
     def take() -> None:
         optimizer.zero_grad()
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
-            value = loss()
+            value = loss(network)
         value.backward()
         optimizer.step()
 
     return take
+
+
+def synthetic_annotations(images: int) -> dict[str, Any]:
+    """COCO's categories, and 7 outlined boxes on every image."""
+    from mmdet.datasets import CocoDataset
+
+    random = np.random.default_rng(0)
+    count = 7 * images
+    boxes = random.uniform((0, 0, 8, 8), (400, 400, 240, 240), (count, 4)).round(2)
+    polygon = [[float(i) + 0.25 for i in range(40)]]
+    return {
+        "images": [
+            {"id": i + 1, "file_name": f"{i:012}.jpg", "width": 640, "height": 480}
+            for i in range(images)
+        ],
+        "annotations": [
+            {
+                "id": i + 1,
+                "image_id": i // 7 + 1,
+                "category_id": int(random.integers(1, 81)),
+                "bbox": box.tolist(),
+                "area": float(box[2] * box[3]),
+                "iscrowd": int(random.random() < 0.01),
+                "segmentation": polygon,
+            }
+            for i, box in enumerate(boxes)
+        ],
+        "categories": [
+            {"id": i, "name": name} for i, name in enumerate(CocoDataset.METAINFO["classes"], 1)
+        ],
+    }
 
 
 def evaluations(images: int, missing: Missing) -> list[Candidate]:
@@ -346,108 +342,61 @@ def evaluations(images: int, missing: Missing) -> list[Candidate]:
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    random = np.random.default_rng(0)
-    truth: dict[str, Any] = {"categories": [{"id": i, "name": str(i)} for i in range(1, 81)]}
-    truth["images"] = [{"id": i, "width": 640, "height": 480} for i in range(1, images + 1)]
-    boxes = np.concatenate(
-        (random.uniform(0, 400, (images, 7, 2)), random.uniform(8, 240, (images, 7, 2))), axis=2
-    )
-    truth["annotations"] = [
-        {
-            "id": i * 7 + j + 1,
-            "image_id": i + 1,
-            "category_id": int(random.integers(1, 81)),
-            "bbox": boxes[i, j].tolist(),
-            "area": float(boxes[i, j, 2:].prod()),
-            "iscrowd": int(random.random() < 0.01),
-        }
-        for i in range(images)
-        for j in range(7)
-    ]
+    truth = synthetic_annotations(images)
+    random = np.random.default_rng(1)
     detections = []
-    for i in range(images):
-        for j in range(100):
-            source = truth["annotations"][i * 7 + j % 7]
-            box = np.array(source["bbox"]) + random.normal(0, 6, 4)
-            label = source["category_id"] if j < 14 else int(random.integers(1, 81))
-            detections.append(
-                {
-                    "image_id": i + 1,
-                    "category_id": label,
-                    "bbox": np.maximum(box, 1).tolist(),
-                    "score": float(random.random()),
-                }
-            )
+    for i in range(100 * images):
+        near = truth["annotations"][i // 100 * 7 + i % 7]
+        box = np.maximum(near["bbox"] + random.normal(0, 6, 4), 1)
+        label = near["category_id"] if i % 100 < 14 else int(random.integers(1, 81))
+        found = {"image_id": near["image_id"], "category_id": label, "bbox": box.tolist()}
+        detections.append({**found, "score": float(random.random())})
     stats: dict[str, Any] = {}
 
-    def candidate(name: str, dataset: Any, evaluation: Any) -> Candidate:
-        def run() -> None:
-            with contextlib.redirect_stdout(io.StringIO()):
-                annotated = dataset()
-                annotated.dataset = copy.deepcopy(truth)
-                annotated.createIndex()
-                found = evaluation(annotated, annotated.loadRes(copy.deepcopy(detections)), "bbox")
-                found.evaluate()
-                found.accumulate()
-                found.summarize()
-            stats[name] = np.array(found.stats[:12])
-            first = next(iter(stats.values()))
-            if np.abs(stats[name] - first).max() > 1e-9:
-                missing.append(f"{name}: its twelve numbers differ from the others'")
+    def run(name: str, dataset: Any, evaluation: Any) -> None:
+        with contextlib.redirect_stdout(io.StringIO()):
+            annotated = dataset()
+            annotated.dataset = copy.deepcopy(truth)
+            annotated.createIndex()
+            found = evaluation(annotated, annotated.loadRes(copy.deepcopy(detections)), "bbox")
+            found.evaluate()
+            found.accumulate()
+            found.summarize()
+        stats[name] = np.array(found.stats[:12])
+        if np.abs(stats[name] - next(iter(stats.values()))).max() > 1e-9:
+            missing.append(f"{name}: its twelve numbers differ from the others'")
 
-        return Candidate(name, run, base="faster-coco-eval")
-
+    classes = {"faster-coco-eval": (FastCOCO, COCOeval_faster), "pycocotools": (COCO, COCOeval)}
     return [
-        candidate("faster-coco-eval", FastCOCO, COCOeval_faster),
-        candidate("pycocotools", COCO, COCOeval),
+        Candidate(name, functools.partial(run, name, *of_library), base="faster-coco-eval")
+        for name, of_library in classes.items()
     ]
 
 
 def annotations(images: int) -> list[Candidate]:
-    """Reading an annotation file of so many images, with 7 outlined boxes each as COCO's has."""
+    """Reading an annotation file of so many images."""
     from mmdet.datasets import CocoDataset
     from pycocotools.coco import COCO
 
     folder = tempfile.TemporaryDirectory()
-    path = str(Path(folder.name) / "annotations.json")
-    names = CocoDataset.METAINFO["classes"]
-    numbers = range(1, images + 1)
-    sizes = {"width": 640, "height": 480}
-    polygon = [[float(i) + 0.25 for i in range(40)]]
-    content = {
-        "images": [{"id": i, "file_name": f"{i:012}.jpg", **sizes} for i in numbers],
-        "annotations": [
-            {
-                "id": 8 * i + j,
-                "image_id": i,
-                "category_id": (i + j) % 80 + 1,
-                "bbox": [float(j), 10.5, 100.25, 80.75],
-                "area": 8000.5,
-                "iscrowd": 0,
-                "segmentation": polygon,
-            }
-            for i in numbers
-            for j in range(7)
-        ],
-        "categories": [{"id": i + 1, "name": name} for i, name in enumerate(names)],
-    }
-    Path(path).write_text(json.dumps(content), encoding="utf-8")
+    path = Path(folder.name) / "annotations.json"
+    path.write_text(json.dumps(synthetic_annotations(images)), encoding="utf-8")
 
     def dataset() -> Any:
         filters = {"filter_empty_gt": True, "min_size": 32}
         kwargs = {"data_prefix": {"img": ""}, "filter_cfg": filters, "pipeline": []}
         with contextlib.redirect_stdout(io.StringIO()):
-            return folder, CocoDataset(ann_file=path, **kwargs)
+            return folder, CocoDataset(ann_file=str(path), **kwargs)
 
     def index() -> Any:
         with contextlib.redirect_stdout(io.StringIO()):
-            return COCO(path)
+            return COCO(str(path))
 
     base = "CocoDataset, filtered, ready to be shared"
     return [
         Candidate(base, dataset, base=base),
         Candidate("pycocotools' index alone", index, base=base),
-        Candidate("json alone", lambda: json.loads(Path(path).read_bytes()), base=base),
+        Candidate("json alone", lambda: json.loads(path.read_bytes()), base=base),
     ]
 
 

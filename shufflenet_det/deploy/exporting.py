@@ -1,9 +1,10 @@
 """From a config and a checkpoint to one file for a device."""
 
+import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,6 @@ from .network import DenseNetwork
 from .optimization import fold_norms
 from .quantization import calibration_images, quantize
 from .spec import Spec, describe
-
-FORMATS = ".onnx, .xml (OpenVINO), .ncnn.param, .tflite or .pt2"
 
 
 def export(
@@ -39,7 +38,7 @@ def export(
         out: The file; its suffix is the format: ``.onnx``, ``.xml``, ``.ncnn.param``, ``.tflite``
             or ``.pt2``.
         nms: Whether ``.onnx`` and ``.xml`` remove overlapping boxes themselves.
-        half: Weights of float16.
+        half: Weights of float16, for ``.onnx``, ``.xml`` and ``.param``.
         int8: Folder of images on which 8-bit ranges are set, for ``.onnx`` and ``.xml``; None: no
             quantization.
         trust: Execute the config that a checkpoint carries.
@@ -55,82 +54,61 @@ def export(
         RuntimeError: The converter fails; nothing is left at ``out``.
     """
     out = Path(out)
-    write = _writer(out, int8=int8 is not None)
-    if not nms and out.suffix not in (".onnx", ".xml"):
-        raise ValueError(f"{out.name}: only .onnx and .xml have NMS inside; leave --nms out")
-    images: list[Path] = []
-    if int8 is not None:
-        if half:
-            raise ValueError("--half and --int8 exclude each other: choose one")
-        if out.suffix not in (".onnx", ".xml"):
-            raise ValueError(f"{out.name}: only .onnx and .xml have --int8")
-        images = calibration_images(int8)
+    if out.suffix not in _FORMATS:
+        raise ValueError(f"{out.name}: an exported model ends in {', '.join(_FORMATS)}")
+    write, packages, _ = _FORMATS[out.suffix]
+    asked = {"--nms none": not nms, "--half": half, "--int8": int8 is not None}
+    for option in (option for option, value in asked.items() if value):
+        have = [suffix for suffix, (_, _, options) in _FORMATS.items() if option in options]
+        if out.suffix not in have:
+            raise ValueError(f"{out.name}: only {' and '.join(have)} have {option}")
+    if half and int8 is not None:
+        raise ValueError("--half and --int8 exclude each other: choose one")
+    for package in [*packages, *(["onnxruntime"] if int8 is not None else [])]:
+        try:
+            import_module(package)
+        except ImportError as error:
+            extra = "tflite" if out.suffix == ".tflite" else "export"
+            raise ImportError(
+                f"{out.suffix} needs {package.replace('_', '-')}, which is not installed: "
+                f"pip install 'shufflenet_det[{extra}]'"
+            ) from error
+    images = calibration_images(int8) if int8 is not None else []
     if isinstance(model, TorchModel):
         detector = model
-    elif checkpoint is None:
-        detector = TorchModel(None, model, device="cpu", trust=trust)
     else:
-        detector = TorchModel(model, checkpoint, device="cpu", trust=trust)
+        config, weights = (None, model) if checkpoint is None else (model, checkpoint)
+        detector = TorchModel(config, weights, device="cpu", trust=trust)
     spec = describe(detector.cfg, detector.model, list(detector.classes))
-    options = {"nms": nms, "half": half, "int8": images}
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
-        write(fold_norms(detector.model), spec, Path(folder) / out.name, options)
+        options = {"nms": nms, "half": half, "int8": images}
+        write(fold_norms(detector.model), spec, Path(folder) / out.name, **options)
         for file in sorted(Path(folder).iterdir()):
             os.replace(file, out.parent / file.name)
     return detector
 
 
-Writer = Callable[[nn.Module, Spec, Path, dict[str, Any]], None]
-
-
-def _writer(out: Path, *, int8: bool) -> Writer:
-    """What writes the format of a file's name."""
-    quantizer = ("onnxruntime",) if int8 else ()
-    known: dict[str, tuple[Writer, Sequence[str]]] = {
-        ".onnx": (_write_onnx, ("onnx", *quantizer)),
-        ".xml": (_write_openvino, ("onnx", "openvino", *quantizer)),
-        ".param": (_write_ncnn, ("pnnx",)),
-        ".tflite": (_write_tflite, ("litert_torch",)),
-        ".pt2": (_write_program, ()),
-    }
-    if out.suffix not in known:
-        raise ValueError(f"{out.name}: an exported model ends in {FORMATS}")
-    write, needed = known[out.suffix]
-    extra = "tflite" if out.suffix == ".tflite" else "export"
-    for package in needed:
-        try:
-            import_module(package)
-        except ImportError as error:
-            raise ImportError(
-                f"{out.suffix} needs {package.replace('_', '-')}, which is not installed: "
-                f"pip install 'shufflenet_det[{extra}]'"
-            ) from error
-    return write
-
-
-def _write_onnx(model: nn.Module, spec: Spec, path: Path, options: dict[str, Any]) -> None:
+def _write_onnx(model: nn.Module, spec: Spec, path: Path, nms: bool, half: bool, int8: Any) -> None:
     import onnx
 
-    from .onnx_model import build
+    from . import onnx_model
 
-    proto = build(model, spec, nms=options["nms"], half=options["half"])
-    if options["int8"]:
-        proto = quantize(proto, options["int8"])
-    onnx.save(proto, str(path))
+    proto = onnx_model.build(model, spec, nms=nms, half=half)
+    onnx.save(quantize(proto, int8) if int8 else proto, str(path))
 
 
-def _write_openvino(model: nn.Module, spec: Spec, path: Path, options: dict[str, Any]) -> None:
+def _write_openvino(model: nn.Module, spec: Spec, path: Path, half: bool, **options: Any) -> None:
     import openvino
 
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.onnx"
         # Half precision is OpenVINO's own: it stores float16 and computes in what is fastest.
-        _write_onnx(model, spec, file, {**options, "half": False})
+        _write_onnx(model, spec, file, half=False, **options)
         converted = openvino.convert_model(str(file))
-        spec = {**spec, "nms": "inside" if options["nms"] else "none"}
-        converted.set_rt_info(json.dumps(spec), ["shufflenet_det"])
-        openvino.save_model(converted, str(path), compress_to_fp16=options["half"])
+    spec = {**spec, "nms": "inside" if options["nms"] else "none"}
+    converted.set_rt_info(json.dumps(spec), ["shufflenet_det"])
+    openvino.save_model(converted, str(path), compress_to_fp16=half)
 
 
 class _Raw(nn.Module):
@@ -167,34 +145,24 @@ def _raw_network(
     return _Raw(network).eval(), x, levels
 
 
-def _write_ncnn(model: nn.Module, spec: Spec, path: Path, options: dict[str, Any]) -> None:
+def _write_ncnn(model: nn.Module, spec: Spec, path: Path, half: bool, **options: Any) -> None:
     import pnnx
 
     network, x, levels = _raw_network(model, spec, path, decoded=False)
-    stem = path.name.removesuffix(".param").removesuffix(".ncnn")
     with tempfile.TemporaryDirectory() as folder:
-        where = os.path.join(folder, "model")
+        written = {suffix: f"{folder}/model.ncnn.{suffix}" for suffix in ("param", "bin")}
+        files = {f"ncnn{suffix}": file for suffix, file in written.items()}
         with _quiet():
-            pnnx.export(
-                network,
-                f"{where}.pt",
-                x,
-                ncnnparam=f"{where}.ncnn.param",
-                ncnnbin=f"{where}.ncnn.bin",
-                fp16=options["half"],
-            )
-        for suffix in ("param", "bin"):
-            written = Path(f"{where}.ncnn.{suffix}")
-            if not written.is_file():
-                raise RuntimeError(f"pnnx did not write {stem}.ncnn.{suffix}: see its output above")
-            path.with_suffix(f".{suffix}").write_bytes(written.read_bytes())
+            pnnx.export(network, f"{folder}/model.pt", x, **files, fp16=half)
+        for suffix, file in written.items():
+            if not Path(file).is_file():
+                raise RuntimeError(f"pnnx did not write model.ncnn.{suffix}: see its output above")
+            path.with_suffix(f".{suffix}").write_bytes(Path(file).read_bytes())
     _describe_beside(path, {**spec, "levels": levels})
 
 
-def _write_tflite(model: nn.Module, spec: Spec, path: Path, options: dict[str, Any]) -> None:
+def _write_tflite(model: nn.Module, spec: Spec, path: Path, **options: Any) -> None:
     network, x, _ = _raw_network(model, spec, path, decoded=True)
-    if options["half"]:
-        raise ValueError(f"{path.name}: .tflite has no --half")
     with _quiet():
         import litert_torch
 
@@ -202,10 +170,8 @@ def _write_tflite(model: nn.Module, spec: Spec, path: Path, options: dict[str, A
     _describe_beside(path, spec)
 
 
-def _write_program(model: nn.Module, spec: Spec, path: Path, options: dict[str, Any]) -> None:
+def _write_program(model: nn.Module, spec: Spec, path: Path, **options: Any) -> None:
     network, x, _ = _raw_network(model, spec, path, decoded=True)
-    if options["half"]:
-        raise ValueError(".pt2 has no --half: the program runs in the precision of its input")
     program = torch.export.export(network, (x,))
     text = json.dumps({**spec, "nms": "none"})
     torch.export.save(program, str(path), extra_files={"shufflenet_det.json": text})
@@ -217,20 +183,30 @@ def _describe_beside(path: Path, spec: Spec) -> None:
     path.with_suffix(".json").write_text(text, encoding="utf-8")
 
 
-class _quiet:
+# Of each format what writes it, the packages that this needs, and the options that it has.
+_FORMATS: dict[str, tuple[Any, list[str], list[str]]] = {
+    ".onnx": (_write_onnx, ["onnx"], ["--nms none", "--half", "--int8"]),
+    ".xml": (_write_openvino, ["onnx", "openvino"], ["--nms none", "--half", "--int8"]),
+    ".param": (_write_ncnn, ["pnnx"], ["--half"]),
+    ".tflite": (_write_tflite, ["litert_torch"], []),
+    ".pt2": (_write_program, [], []),
+}
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
     """Nothing is printed, by subprocesses neither, unless something raises."""
-
-    def __enter__(self) -> None:
-        self._file = tempfile.TemporaryFile()
-        self._own = [os.dup(number) for number in (1, 2)]
+    own = [os.dup(number) for number in (1, 2)]
+    with tempfile.TemporaryFile() as file:
         for number in (1, 2):
-            os.dup2(self._file.fileno(), number)
-
-    def __exit__(self, kind: Any, *rest: Any) -> None:
-        for number, own in zip((1, 2), self._own, strict=True):
-            os.dup2(own, number)
-            os.close(own)
-        if kind is not None:
-            self._file.seek(0)
-            os.write(2, self._file.read())
-        self._file.close()
+            os.dup2(file.fileno(), number)
+        try:
+            yield
+        except BaseException:
+            file.seek(0)
+            os.write(own[1], file.read())
+            raise
+        finally:
+            for number, copy in zip((1, 2), own, strict=True):
+                os.dup2(copy, number)
+                os.close(copy)

@@ -14,11 +14,9 @@ Level = dict[str, Any]
 class DenseNetwork(nn.Module):
     """Backbone, neck and dense head, with the same boxes as the head's own ``predict``.
 
-    Of Light-Head R-CNN the maps are the thin one alone.
-
-    Attributes:
-        levels: What each level of the head regresses, for
-            :func:`~shufflenet_det.deploy.runtime.decode.decode_level`.
+    ``levels`` is what each level of the head regresses, for
+    :func:`~shufflenet_det.deploy.runtime.decode.decode_level`. Of Light-Head R-CNN the maps are the
+    thin one alone.
     """
 
     def __init__(self, detector: Any, head: Any, *, raw: bool = False) -> None:
@@ -105,35 +103,24 @@ class RoINetwork(nn.Module):
         return scores, boxes_from_deltas(rois[:, None], deltas, self.coder, torch)
 
 
-def head_levels(head: nn.Module) -> list[Level]:
+def head_levels(head: Any) -> list[Level]:
     """What each level of a dense head regresses; ValueError if it is none that is known."""
     from mmdet.models.dense_heads import AnchorHead, GFLHead
     from mmdet.models.task_modules.coders import DeltaXYWHBBoxCoder
 
     coder = getattr(head, "bbox_coder", None)
+    levels: list[Level] = []
     if isinstance(head, AnchorHead) and type(coder) is DeltaXYWHBBoxCoder:
-        generator = head.prior_generator
-        return [
-            {
-                "kind": "anchors",
-                "stride": [int(side) for side in stride],
-                "anchors": anchors.tolist(),
-                **coder_of(coder),
-            }
-            for stride, anchors in zip(generator.strides, generator.base_anchors, strict=True)
-        ]
-    if isinstance(head, GFLHead):
-        generator = head.prior_generator
-        offsets = _point_offsets(generator)
-        return [
-            {
-                "kind": "points",
-                "stride": [int(side) for side in stride],
-                "offset": offset,
-                "bins": int(head.reg_max) + 1,
-            }
-            for stride, offset in zip(generator.strides, offsets, strict=True)
-        ]
+        anchors = head.prior_generator.base_anchors
+        of_coder = {"kind": "anchors", **coder_of(coder)}
+        levels = [{**of_coder, "anchors": of_level.tolist()} for of_level in anchors]
+    elif isinstance(head, GFLHead):
+        of_head = {"kind": "points", "bins": int(head.reg_max) + 1}
+        offsets = _point_offsets(head.prior_generator)
+        levels = [{**of_head, "offset": offset} for offset in offsets]
+    if levels:
+        strides = [[int(side) for side in stride] for stride in head.prior_generator.strides]
+        return [{**level, "stride": stride} for level, stride in zip(levels, strides, strict=True)]
     raise ValueError(
         f"{type(head).__name__} cannot be exported: the heads that can are those of SSD, SSDLite, "
         "RetinaNet, Faster R-CNN, Light-Head R-CNN and NanoDet"

@@ -17,26 +17,12 @@ METADATA = "shufflenet_det"
 
 
 def build(model: nn.Module, spec: Spec, *, nms: bool = True, half: bool = False) -> onnx.ModelProto:
-    """Export a detector.
+    """A checked model of a :class:`~shufflenet_det.deploy.pipeline.Pipeline`.
 
-    Args:
-        model: A detector of mmdet in evaluation mode.
-        spec: What :func:`~shufflenet_det.deploy.spec.describe` says of it.
-        nms: Whether the graph removes overlapping boxes; if not, it ends with all of them.
-        half: Compute the network in float16; sizes, boxes and scores stay in float32.
-
-    Returns:
-        A checked model. Input ``image``: (height, width, 3), uint8, RGB. Outputs in pixels of that
-        image: ``boxes`` (n, 4), ``scores`` (n,), ``labels`` (n,); without NMS ``boxes`` (n, 4) and
-        ``scores`` (n, classes).
-
-    Raises:
-        ValueError: The head is none that can be exported.
+    Its input is ``image``, its outputs are ``boxes``, ``scores`` and, with NMS, ``labels``.
     """
-    proto = trace(
-        Pipeline(model, spec, nms=nms, half=half),
-        ["boxes", "scores", "labels"] if nms else ["boxes", "scores"],
-    )
+    outputs = ["boxes", "scores", "labels"] if nms else ["boxes", "scores"]
+    proto = trace(Pipeline(model, spec, nms=nms, half=half), outputs)
     text = json.dumps({**spec, "nms": "inside" if nms else "none"})
     onnx.helper.set_model_props(proto, {METADATA: text})
     onnx.checker.check_model(proto, full_check=True)

@@ -23,10 +23,9 @@ def optimize(model: nn.Module, *, compile: bool = False) -> nn.Module:
     """A copy of a network, or of a whole detector, that computes the same in less time.
 
     BatchNorm is folded. On an x86 CPU, convolutions also get channels-last maps and weights in
-    oneDNN's own order, with the activation behind them in the same pass, and stages of ShuffleNet
-    V2 read each channel from where it was made, in place of a shuffle in every unit. Outputs equal
-    the model's to float32's rounding. The copy is for inference, on the device that the model
-    is on.
+    oneDNN's own order, with the activation in the same pass, and stages of ShuffleNet V2 read each
+    channel from where it was made, in place of a shuffle in every unit. Outputs equal the model's
+    to float32's rounding. The copy is for inference, on the device that the model is on.
 
     Args:
         model: A module of float32 weights; a backbone or a detector of mmdet, for example.
@@ -110,14 +109,8 @@ class _Conv(nn.Module):
         inputs: Sequence[int] | None = None,
         outputs: Sequence[int] | None = None,
     ) -> None:
-        """Reorder the weights.
-
-        Args:
-            conv: The convolution.
-            act: The activation behind it, one that :func:`_attributes` knows.
-            inputs: Which channel each of its input's channels is; None: they are in order.
-            outputs: The channels to make, in this order; None: all.
-        """
+        """``inputs`` is which channel each of its input's channels is, ``outputs`` which channels
+        to make; None: all in order."""
         super().__init__()
         weight = conv.weight.detach()
         bias = weight.new_zeros(len(weight)) if conv.bias is None else conv.bias.detach()
@@ -173,10 +166,8 @@ def _attributes(act: nn.Module | None) -> tuple[str, list[float]] | None:
         return "leaky_relu", [act.negative_slope]
     if isinstance(act, nn.ReLU6):
         return "hardtanh", [0.0, 6.0]
-    for kind, name in ((nn.ReLU, "relu"), (nn.SiLU, "swish"), (nn.Hardswish, "hardswish")):
-        if isinstance(act, kind):
-            return name, []
-    return None
+    name = {nn.ReLU: "relu", nn.SiLU: "swish", nn.Hardswish: "hardswish"}.get(type(act))
+    return (name, []) if name else None
 
 
 def _fuse_children(parent: nn.Module) -> None:

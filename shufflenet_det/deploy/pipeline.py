@@ -19,19 +19,12 @@ Found = tuple[Tensor, Tensor, Tensor]  # boxes (n, 4), scores (n,), labels (n,)
 
 
 class Frame(NamedTuple):
-    """Where an image lies in the network's input: four values each, x, y, x, y.
+    """Where an image lies in the network's input: four values each, x, y, x, y."""
 
-    Attributes:
-        limits: Width and height within which boxes are clipped.
-        offset: Of the image's corner.
-        ratio: Pixels of the input per pixel of the image.
-        size: Width and height of the image itself.
-    """
-
-    limits: Tensor
-    offset: Tensor
-    ratio: Tensor
-    size: Tensor
+    limits: Tensor  # width and height within which boxes are clipped
+    offset: Tensor  # of the image's corner
+    ratio: Tensor  # pixels of the input per pixel of the image
+    size: Tensor  # width and height of the image itself
 
 
 class Pipeline(nn.Module):
@@ -221,13 +214,9 @@ def _clip(boxes: Tensor, limits: Tensor) -> Tensor:
 
 
 def _select(scores: Tensor, boxes: Tensor, nms_pre: int, threshold: float) -> Found:
-    """The best pairs of box and class of one level.
+    """The best ``nms_pre`` pairs of box and class of one level, or all above the threshold.
 
-    Args:
-        scores: (n, classes).
-        boxes: (n, 4), or (n, classes, 4) or (n, 1, 4).
-        nms_pre: How many at most; 0 or less: all above the threshold.
-        threshold: Where ``nms_pre`` leaves all.
+    Scores are (n, classes), boxes (n, 4), or (n, classes, 4) or (n, 1, 4).
     """
     flat, classes = scores.flatten(), scores.size(-1)
     if nms_pre > 0:

@@ -1,5 +1,6 @@
 """Whether an exported model gives the same boxes as the detector in PyTorch."""
 
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,13 +80,7 @@ class Differences:
 
 
 def compare(first: Predict, second: Predict, images: Iterable[Any]) -> Differences:
-    """Run two detectors on the same images.
-
-    Args:
-        first: The reference.
-        second: The other.
-        images: Whatever both read.
-    """
+    """Run two detectors on the same images, whatever both read."""
     found = Differences()
     for image in images:
         found.add(first(image), second(image))
@@ -103,55 +98,40 @@ def verify(
     Args:
         reference: The detector in PyTorch; detections have ``data['class_name']``.
         exported: An exported model on each of several runtimes, by name.
-        dataset: A COCO annotation file, or a folder laid out as COCO 2017.
+        dataset: See :func:`find_dataset`.
         classes: What the detectors find.
 
     Returns:
         The differences by name; without summaries where the data set has none of the classes.
-
-    Raises:
-        FileNotFoundError: The annotations or the images are not there.
-        ValueError: The file is no annotation file of COCO's format.
     """
     from ..evaluation.scores import Evaluation
 
-    path, folder = find_dataset(dataset)
-    content, _ = read_and_repair(path, folder)
+    content, folder = find_dataset(dataset)
+    images = [folder / image["file_name"] for image in content["images"]]
     known = {category["name"] for category in content["categories"]} & set(classes)
-
-    def run(detect: Predict) -> dict[str, float | None] | None:
-        if known:
-            return Evaluation(content, predict(detect, content, folder)).summary
-        for image in content["images"]:
-            detect(folder / image["file_name"])
-        return None
-
-    found: dict[Path, sv.Detections] = {}
-
-    def first(image: Path) -> sv.Detections:
-        found[image] = reference(image)
-        return found[image]
-
-    of_reference = run(first)
     results = {}
+    reference = functools.cache(reference)
     for name, engine in exported.items():
-        differences = results[name] = Differences()
-
-        def second(
-            image: Path, engine: Predict = engine, differences: Differences = differences
-        ) -> sv.Detections:
-            detections = engine(image)
-            differences.add(found[image], detections)
-            return detections
-
-        of_engine = run(second)
-        if of_reference and of_engine:
-            differences.summaries = [of_reference, of_engine]
+        engine = functools.cache(engine)
+        results[name] = compare(reference, engine, images)
+        if known:
+            results[name].summaries = [
+                Evaluation(content, predict(detect, content, folder)).summary
+                for detect in (reference, engine)
+            ]
     return results
 
 
-def find_dataset(dataset: str | Path) -> tuple[Path, Path]:
-    """The annotation file and the folder of images of a data set, FileNotFoundError if none."""
+def find_dataset(dataset: str | Path) -> tuple[dict[str, Any], Path]:
+    """The annotations and the folder of images of a data set.
+
+    Args:
+        dataset: A COCO annotation file, or a folder laid out as COCO 2017.
+
+    Raises:
+        FileNotFoundError: The annotations or the images are not there.
+        ValueError: The file is no annotation file of COCO's format, or has no images.
+    """
     path = Path(dataset)
     if path.is_dir():
         found = [path / name for name in _FILES if (path / name).is_file()]
@@ -161,7 +141,7 @@ def find_dataset(dataset: str | Path) -> tuple[Path, Path]:
     content, _ = read_and_repair(path)
     if not content["images"]:
         raise ValueError(f"{str(path)!r} has no images")
-    return path, image_root(path, content)
+    return content, image_root(path, content)
 
 
 def _text(value: float | None) -> str:

@@ -74,22 +74,15 @@ def open_engine(path: Path, runtime: str | None, threads: int | None) -> tuple[E
             f"{str(path)!r} has no metadata of shufflenet_det: export it with "
             "`shufflenet-det export`"
         )
-    try:
-        return engine, _description(text)
-    except ValueError as error:
-        raise ValueError(f"{str(path)!r}: {error}") from error
-
-
-def _description(text: str) -> Spec:
-    """The dict of :func:`~shufflenet_det.deploy.spec.describe` in an exported file."""
+    damaged = f"{str(path)!r}: the detector's description is damaged"
     try:
         spec = json.loads(text)
     except ValueError as error:
-        raise ValueError(f"the detector's description is damaged: {error}") from error
+        raise ValueError(f"{damaged}: {error}") from error
     for key, kind in _FIELDS.items():
         if not isinstance(spec, dict) or not isinstance(spec.get(key), kind):
-            raise ValueError(f"the detector's description is damaged: it has no {key!r} that fits")
-    return spec
+            raise ValueError(f"{damaged}: it has no {key!r} that fits")
+    return (engine if suffix in (".onnx", ".xml") else _with_images(engine, spec)), spec
 
 
 def _onnxruntime(module: Any, path: Path, threads: int | None) -> tuple[Engine, str | None]:
@@ -135,7 +128,7 @@ def _ncnn(module: Any, path: Path, threads: int | None) -> tuple[Engine, str | N
         extractor.input("in0", module.Mat(x).clone())
         return [np.array(extractor.extract(f"out{i}")[1]) for i in range(2)]
 
-    return _with_images(run, text), text
+    return run, text
 
 
 def _litert(module: Any, path: Path, threads: int | None) -> tuple[Engine, str | None]:
@@ -147,7 +140,7 @@ def _litert(module: Any, path: Path, threads: int | None) -> tuple[Engine, str |
         outs = runner(args_0=x[None])
         return [outs["output_0"], outs["output_1"]]
 
-    return _with_images(run, text), text
+    return run, text
 
 
 def _torch(module: Any, path: Path, threads: int | None) -> tuple[Engine, str | None]:
@@ -161,7 +154,7 @@ def _torch(module: Any, path: Path, threads: int | None) -> tuple[Engine, str | 
         with module.inference_mode():
             return [out.numpy() for out in program(module.from_numpy(x[None]))]
 
-    return _with_images(run, text) if text else run, text
+    return run, text
 
 
 def _beside(path: Path, suffix: str) -> Path:
@@ -172,13 +165,12 @@ def _beside(path: Path, suffix: str) -> Path:
     return file
 
 
-def _with_images(network: Engine, text: str) -> Engine:
+def _with_images(network: Engine, spec: Spec) -> Engine:
     """A network of a prepared image, (3, height, width), as an engine of any image.
 
     Its outputs are scores, (n, classes), and boxes, (n, 4), in pixels of its input; or regressions,
     where the description has the ``levels`` that decode them.
     """
-    spec = _description(text)
     size = np.array([spec["input"]["width"], spec["input"]["height"]] * 2)
 
     def run(image: np.ndarray) -> list[np.ndarray]:
@@ -193,11 +185,7 @@ def _with_images(network: Engine, text: str) -> Engine:
 
 
 def preprocess(image: np.ndarray, spec: Spec) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Resize, normalise and pad an RGB image for a network that does not do so itself.
-
-    Args:
-        image: (H, W, 3), uint8, RGB.
-        spec: ``input`` of the metadata.
+    """Resize, normalise and pad an image, (H, W, 3), uint8, RGB, by ``input`` of the metadata.
 
     Returns:
         (3, height, width), float32; factors of the resize, x and y; and where the image's corner
