@@ -1,4 +1,4 @@
-"""What several folders of tests use."""
+"""Fixtures for all tests."""
 
 import json
 import os
@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-# The tests' tensors are small: one thread a process is fastest, the subprocesses' too.
+# With small tensors, one thread per process is fastest, also in subprocesses.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import cv2
@@ -24,7 +24,7 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.fixture(autouse=True)
 def mmdet_scope():
-    """Names of types mean mmdet's, whatever scope the run of an earlier test has left."""
+    """Use mmdet's default scope, even if an earlier test has set another."""
     init_default_scope("mmdet")
 
 
@@ -36,7 +36,7 @@ def root() -> Path:
 
 @pytest.fixture(scope="session")
 def python():
-    """Run a fresh interpreter in the repository's folder: ``python(*arguments, **run_kwargs)``."""
+    """Run a new interpreter in the repository: ``python(*arguments, **run_kwargs)``."""
 
     def run(*arguments, check=True, **kwargs):
         kwargs = {"cwd": ROOT, "capture_output": True, "text": True} | kwargs
@@ -51,7 +51,7 @@ def python():
 
 @pytest.fixture(scope="session")
 def multiply_adds():
-    """Multiply-adds by torch's counter of FLOPs: ``multiply_adds(network, images, **kwargs)``."""
+    """Multiply-adds from torch's FLOP counter: ``multiply_adds(network, images, **kwargs)``."""
 
     def count(network, *arguments, **kwargs):
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
@@ -63,9 +63,9 @@ def multiply_adds():
 
 @pytest.fixture
 def tool(monkeypatch):
-    """Run a program of ``tools/`` in this interpreter: ``tool("train.py", *arguments)``."""
+    """Run a script of ``tools/`` in this interpreter: ``tool("train.py", *arguments)``."""
     monkeypatch.syspath_prepend(str(ROOT / "tools"))
-    monkeypatch.setenv("LOCAL_RANK", "0")  # the programs set it
+    monkeypatch.setenv("LOCAL_RANK", "0")  # the scripts set it
 
     def run(name, *arguments):
         monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
@@ -80,7 +80,7 @@ def tool(monkeypatch):
 
 @pytest.fixture(scope="session")
 def demo_data(tmp_path_factory) -> Path:
-    """A made data set, smaller than that of ``--demo``."""
+    """A synthetic data set, smaller than that of ``--demo``."""
     from shufflenet_det.data import make_demo_dataset
 
     where = tmp_path_factory.mktemp("data") / "demo"
@@ -89,7 +89,7 @@ def demo_data(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def own_data(tmp_path_factory) -> Path:
-    """A folder with ``data/mine`` as configs/own_dataset.py wants it: two classes, six images."""
+    """A folder with ``data/mine`` for configs/own_dataset.py: two classes, six images."""
     where = tmp_path_factory.mktemp("own")
     mine = where / "data" / "mine"
     (mine / "images").mkdir(parents=True)

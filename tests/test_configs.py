@@ -1,4 +1,4 @@
-"""Every shipped config: it loads, builds, steps, predicts, and says what was measured with it."""
+"""Every shipped config loads, builds, trains a step, predicts, and states what was measured."""
 
 import json
 import re
@@ -34,13 +34,13 @@ MMDETS = Path(mmdet.__file__).parent / ".mim/configs/faster_rcnn/faster-rcnn_r50
 
 @pytest.fixture(autouse=True)
 def mmdets_scope():
-    """What a Runner does first: names without a scope are mmdet's."""
+    """Set mmdet's default scope, as a Runner does."""
     init_default_scope("mmdet")
 
 
 @pytest.fixture
 def load(own_data, monkeypatch):
-    """Read a config where ``data/mine`` is."""
+    """Read a config in a folder with ``data/mine``."""
     monkeypatch.chdir(own_data)
     return lambda name: Config.fromfile(ROOT / name)
 
@@ -56,7 +56,7 @@ def build(cfg):
 
 
 def size_of(cfg):
-    """(height, width): SSD's own, and a small one that is no square where sizes are free."""
+    """(height, width): SSD's own size, otherwise a small one that is not square."""
     side = cfg.get("input_size")
     return (side, side) if side else (128, 160)
 
@@ -173,7 +173,7 @@ def test_the_plugin_is_imported_in_both_ways(load, name):
 
 
 def bases(path):
-    """How many files deep a config's longest chain of bases is."""
+    """The length of a config's longest chain of bases."""
     found = re.search(r"^_base_ = (.+)$", path.read_text(), re.MULTILINE)
     names = re.findall(r"'([^']+)'", found[1]) if found else []
     return max((1 + bases(path.parent / name) for name in names), default=0)
@@ -221,19 +221,19 @@ def flat(node, key=""):
     return {k: v for name, n in children for k, v in flat(n, f"{key}.{name}".lstrip(".")).items()}
 
 
-# Where the main config is not mmdet's Faster R-CNN, and why.
+# Keys where the main config differs from mmdet's Faster R-CNN, with the reason.
 DIFFERENCES = {
-    # values that people change, named once at the top
+    # values that users often change, defined at the top
     r"num_classes|pretrained|batch_size|num_workers|lr|max_epochs|scale",
-    # mmdet's names for what is written out here
+    # mmdet's names for values that are literal here
     r"dataset_type|backend_args",
     r"custom_imports\..+",
-    # another backbone, and heads that begin at stride 8
+    # another backbone, and heads that start at stride 8
     r"model\.backbone\..+",
     r"model\.neck\.in_channels",
     r"model\.rpn_head\.anchor_generator\.(scales|strides)",
     r"model\.roi_head\.bbox_roi_extractor\.(featmap_strides|finest_scale)",
-    # the best checkpoint is kept, and not all of the others
+    # the best checkpoint is kept, but not all others
     r"default_hooks\.checkpoint\.(max_keep_ckpts|save_best)",
 }
 
@@ -272,7 +272,7 @@ def test_anchor_and_object_sizes_by_stride_are_mmdets(load):
 
 @pytest.fixture
 def user_config(tmp_path):
-    """A user's own config over mmdet's Faster R-CNN."""
+    """A user's config that inherits from mmdet's Faster R-CNN."""
 
     def write(text):
         path = tmp_path / "mine.py"
@@ -356,7 +356,7 @@ def test_the_own_dataset_example_reads_its_classes_from_the_json(
 
 
 def strings(node):
-    """Every string of a tree of dicts and lists."""
+    """All strings in nested dicts and lists."""
     if isinstance(node, str):
         yield node
     elif isinstance(node, dict | list | tuple):
@@ -372,11 +372,11 @@ def test_another_data_root_moves_every_path(load, name, new):
     found = list(strings(cfg._cfg_dict))
     assert not [s for s in found if s.startswith(old)]
     moved = [s for s in found if s.startswith(new.rstrip("/") + "/")]
-    # Of an evaluator without a file the images are those of its data set.
+    # An evaluator without a file uses the images of its data set.
     of_evaluators = [cfg[f"{split}_evaluator"].ann_file for split in ("val", "test")]
     files = [file for file in of_evaluators if file is not None]
     assert len(files) == (0 if name.startswith("configs/overfit") else 2)
-    # the root itself, three datasets and the evaluators
+    # the root, three data sets and the evaluators
     assert len(moved) >= 4 + len(files)
     for file in files:
         assert file.startswith(new.rstrip("/") + "/")
@@ -408,7 +408,7 @@ def test_an_override_that_the_runner_reads_is_taken(option):
 
 @pytest.fixture
 def demo(monkeypatch, demo_data):
-    """``--demo`` with a data set that is there."""
+    """``--demo`` with an existing data set."""
     monkeypatch.setattr(demo_module, "make_demo_dataset", lambda root: demo_data)
     return lambda name, **kwargs: configs.load_run_config(str(ROOT / name), demo=True, **kwargs)
 

@@ -1,4 +1,4 @@
-"""The detector as a person uses it: what it takes, what it gives, what it refuses."""
+"""The detector as users call it: inputs, results and errors."""
 
 import hashlib
 import json
@@ -27,7 +27,7 @@ CLASSES = ("helmet", "vest", "rope")
 
 
 def config_of(root, name, classes=CLASSES):
-    """A shipped config for a few classes, whose random weights give boxes of every score."""
+    """A shipped config for a few classes; its random weights produce boxes with all scores."""
     cfg = Config.fromfile(root / name)
     cfg.model.backbone.init_cfg = None
     (cfg.model.get("roi_head", cfg.model).bbox_head).num_classes = len(classes)
@@ -41,7 +41,7 @@ def config_of(root, name, classes=CLASSES):
 
 
 def save(cfg, path, classes=CLASSES):
-    """A checkpoint of random weights, as mmengine writes it."""
+    """A checkpoint with random weights, as mmengine writes it."""
     torch.manual_seed(0)
     state = MODELS.build(cfg.model).state_dict()
     meta = {"cfg": cfg.pretty_text, "dataset_meta": {"classes": classes}}
@@ -61,14 +61,14 @@ def detector(checkpoint):
 
 @pytest.fixture(scope="module")
 def photo():
-    """(90, 120, 3), smooth, so that a JPEG is near it."""
+    """(90, 120, 3), smooth, so that JPEG changes it little."""
     rng = np.random.default_rng(0)
     return cv2.resize(rng.integers(0, 256, (6, 8, 3), np.uint8), (120, 90))
 
 
 @pytest.fixture
 def folder(photo, tmp_path):
-    """Three images, one of them unreadable, and what is no image."""
+    """Three images, one of them unreadable, and other files."""
     where = tmp_path / "photos"
     where.mkdir()
     for name in ("a.bmp", "b.TIFF", "a.png"):
@@ -162,7 +162,7 @@ def test_boxes_are_those_of_mmdets_own_inference(root, name, photo, tmp_path):
     cfg = config_of(root, name)
     path = save(cfg, tmp_path / "run.pth")
     detector = Detector(path, score_threshold=0, device="cpu")
-    # As built: the faster copy, which is compared in tests/deploy, gives near ties another order.
+    # Not optimized: the faster copy may swap boxes with nearly equal scores.
     detector._model._optimized = detector._model.model
     found = detector(photo)
     theirs = inference_detector(init_detector(cfg, path, device="cpu"), photo).pred_instances
@@ -428,7 +428,7 @@ def test_the_program_with_mmdets_arguments(root, checkpoint, folder, tmp_path):
 
 @pytest.fixture
 def ready(root, tmp_path, monkeypatch):
-    """A ready detector under the name of a shipped config: (its file's URL, torch's cache)."""
+    """A ready detector with the name of a shipped config: (URL of its file, torch's cache)."""
     cache = tmp_path / "cache"
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(cache))
     cfg = Config.fromfile(root / SSDLITE)

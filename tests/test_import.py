@@ -1,4 +1,4 @@
-"""What a fresh interpreter meets: the import, the registry, and what may be missing."""
+"""A new interpreter: the import, the registry, and missing packages."""
 
 import os
 import re
@@ -7,7 +7,7 @@ import pytest
 
 import shufflenet_det
 
-# Takes away distributions as if they were not installed.
+# Hides distributions, as if they were not installed.
 HIDE = """if True:
     import sys
     from importlib.machinery import PathFinder
@@ -111,7 +111,7 @@ def test_the_dotted_name_imports_the_package_by_itself(python):
 
 @pytest.fixture(scope="module", params=[("mmcv",), ("mmdet",), ("mmcv", "mmdet")], ids="-".join)
 def without(request, python):
-    """The package where distributions are missing: first the backbones, then mmdet."""
+    """The package without some distributions: first the backbones, then mmdet."""
     code = (
         HIDE.format(hidden=request.param)
         + """

@@ -14,14 +14,14 @@ TEXTS = [name for name in ("README.md", "CONTRIBUTING.md") if (ROOT / name).exis
 
 
 def commands():
-    """Every command of the ``bash`` blocks, continuation lines joined, comments taken off."""
+    """Every command of the ``bash`` blocks, with continuation lines joined and comments removed."""
     blocks = re.findall(r"```(?:bash|sh|shell|console)\n(.*?)```", README, re.DOTALL)
     lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
     return [words for line in lines if (words := shlex.split(line.lstrip("$ "), comments=True))]
 
 
 def runs():
-    """(program, its arguments) of every command that runs one of ``tools/``."""
+    """(script, arguments) of every command that runs a script of ``tools/``."""
     return [
         (word, words[i + 1 :])
         for words in commands()
@@ -32,7 +32,7 @@ def runs():
 
 @pytest.fixture
 def flags(tool, capsys):
-    """The flags in a program's own help."""
+    """The flags in the help of a script."""
 
     def help_of(program, *words):
         tool(Path(program).name, *words, "--help")
@@ -125,7 +125,7 @@ def test_the_table_of_v1s_channels(groups):
     cells = next(c for first, c in rows().items() if re.match(rf"V1, {groups} group", first))
     for width, cell in zip(WIDTHS, cells, strict=True):
         channels = tuple(map(int, cell.split(",")))
-        stem = 4 - len(channels)  # the table may have the stem, too
+        stem = 4 - len(channels)  # the table may include the stem
         net = ShuffleNetV1(groups, width, out_indices=range(4)[stem:])
         assert channels == net.out_channels
 

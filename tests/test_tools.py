@@ -1,4 +1,4 @@
-"""The programs, as a person types them: train, be killed, resume, test, draw; and their errors."""
+"""The scripts as users call them: train, kill, resume, test, draw; and their errors."""
 
 import os
 import pickle
@@ -55,7 +55,7 @@ SMALL_RCNN = [
     "train_dataloader.dataset.pipeline.2.scale=(128,96)",
     "train_cfg.max_epochs=1",
 ]
-# Twelve images, one without objects, twice, in batches of two.
+# Twelve images, one without objects, repeated twice, in batches of two.
 STEPS = 11
 
 # Several runs in one interpreter share mmengine's visualizer.
@@ -92,7 +92,7 @@ def test_a_killed_training_leaves_its_first_checkpoint_whole(killed):
 
 @pytest.fixture(scope="module")
 def resumed(killed, python):
-    """The killed training, gone on with ``--resume``: (work folder, what was printed)."""
+    """The killed training, continued with ``--resume``: (work folder, output)."""
     work_dir, arguments = killed
     done = python("tools/train.py", *arguments, "--resume")
     return work_dir, done.stdout + done.stderr
@@ -114,7 +114,7 @@ def test_training_evaluates_and_keeps_the_best(resumed):
 
 @pytest.fixture(scope="module")
 def tested(resumed, demo_data, python, tmp_path_factory):
-    """``tools/test.py`` on the last checkpoint: (folder of the results, what was printed)."""
+    """``tools/test.py`` on the last checkpoint: (folder of the results, output)."""
     out = tmp_path_factory.mktemp("tested")
     done = python(
         *("tools/test.py", SSDLITE, resumed[0] / "epoch_2.pth", "--work-dir", out / "work"),
@@ -151,7 +151,7 @@ def test_the_demo_draws_every_image_of_a_folder(resumed, demo_data, python, tmp_
     for path in (demo_data / "val2017").iterdir():
         original = cv2.imread(str(path))
         assert images[path.name].shape == original.shape
-        # what a JPEG loses is small, a box is not
+        # JPEG changes pixels little, a box changes them a lot
         assert np.abs(images[path.name].astype(int) - original).max() > 100
     assert len(images) == 4
 
@@ -186,7 +186,7 @@ def mixed(tool, demo_data, tmp_path):
 def test_mixed_precision_and_scaled_learning_rate(mixed):
     checkpoint = load_from_local(mixed / "epoch_1.pth")
     optimizer = checkpoint["optimizer"]
-    # 0.02 for 16 images a step (mmdet's 1x schedule), two images a step here
+    # 0.02 for 16 images per step (mmdet's 1x schedule), two images per step here
     assert {group["initial_lr"] for group in optimizer["param_groups"]} == {0.02 * 2 / 16}
     assert {v.dtype for v in checkpoint["state_dict"].values()} == {torch.float32, torch.int64}
     wrapper = Config.fromfile(mixed / Path(MAIN).name).optim_wrapper.type
@@ -240,7 +240,7 @@ def test_help_loads_no_more_than_the_package_does(python):
 
 @pytest.fixture
 def refused(tool, capsys):
-    """Run a program that refuses its arguments, and give the sentence that it prints."""
+    """Run a script with wrong arguments, and return the sentence that it prints."""
 
     def run(*words):
         with pytest.raises(SystemExit) as ended:

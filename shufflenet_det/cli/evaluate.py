@@ -31,12 +31,10 @@ def run(args: argparse.Namespace) -> None:
     from pathlib import Path
     from typing import Any
 
-    from ..data.annotations import read_and_repair
-    from ..data.commands import image_root
+    from ..data.folders import read_dataset
     from ..evaluation import report
 
-    content, _ = read_and_repair(args.annotations)
-    images = args.images or image_root(args.annotations, content)
+    _, images, _ = read_dataset(args.annotations, args.images)
     predictions: Any = args.predictions
     if args.model:
         from ..detector import Detector

@@ -1,6 +1,6 @@
 """Data sets: synthetic ones, and COCO itself."""
 
-from .coco import COCO_2017, download_coco, require_coco_layout, require_dataset_files
+from .coco import COCO_2017, download_coco, require_dataset_files
 from .split import PAPERS_SPLIT, check_papers_split
 from .synthetic import make_demo_classes, make_demo_dataset
 
@@ -11,6 +11,5 @@ __all__ = [
     "download_coco",
     "make_demo_classes",
     "make_demo_dataset",
-    "require_coco_layout",
     "require_dataset_files",
 ]

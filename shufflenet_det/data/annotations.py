@@ -45,8 +45,7 @@ def read_and_repair(
         keep: Let the next call for this file, if it is unchanged, return what this one has read.
 
     Returns:
-        The content, with ``images``, ``annotations`` and ``categories``, and one sentence for
-        each kind of repair.
+        The content, and one sentence for each kind of repair.
 
     Raises:
         FileNotFoundError: The file does not exist.
@@ -92,11 +91,7 @@ def _read_and_repair(
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
-    """Width and height in pixels of an image as OpenCV loads it: rotated as its EXIF tag says.
-
-    Raises:
-        ValueError: The file is no image, or empty; names it.
-    """
+    """Width and height in pixels of an image as OpenCV loads it: rotated as its EXIF tag says."""
     try:
         with Image.open(path) as image:
             width, height = image.size
@@ -109,12 +104,7 @@ def image_size(path: str | Path) -> tuple[int, int]:
 
 
 def read_json(path: str | Path, *, masks: bool = True) -> Any:
-    """Read JSON in UTF-8 or UTF-16, or raise a ValueError that names the file.
-
-    Args:
-        path: The file.
-        masks: Read the polygons of ``segmentation`` too.
-    """
+    """Read JSON in UTF-8 or UTF-16, or raise a ValueError that names the file."""
     raw = Path(path).read_bytes() if masks else _without_polygons(path)
     encoding = "utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     try:
@@ -188,7 +178,12 @@ def _repair(
             annotation["id"] = identifier = largest
             repairs["annotations without an id of their own, or with 0, were numbered"] += 1
         seen.add(identifier)
-        annotation["bbox"] = _box(path, where, annotation["bbox"], repairs)
+        box = annotation["bbox"]
+        if not isinstance(box, list) or len(box) != 4:
+            raise ValueError(f"{path}: {where}.bbox is {box!r:.60}, not [x, y, width, height]")
+        if not all(isinstance(side, int | float) for side in box):
+            annotation["bbox"] = [_number(path, f"{where}.bbox", side) for side in box]
+            repairs["boxes written as strings were read as numbers"] += 1
         if not isinstance(annotation.get("area"), int | float):
             annotation["area"] = annotation["bbox"][2] * annotation["bbox"][3]
             repairs["annotations without an area got that of their box"] += 1
@@ -234,15 +229,6 @@ def _require(path: str | Path, where: str, entry: Json, keys: Iterable[str]) -> 
             if not value.is_integer():
                 raise ValueError(f"{path}: {where}.{key} is {value!r}, not a whole number")
             entry[key] = int(value)
-
-
-def _box(path: str | Path, where: str, box: Any, repairs: Counter[str]) -> list[float]:
-    if not isinstance(box, list) or len(box) != 4:
-        raise ValueError(f"{path}: {where}.bbox is {box!r:.60}, not [x, y, width, height]")
-    if not all(isinstance(side, int | float) for side in box):
-        box = [_number(path, f"{where}.bbox", side) for side in box]
-        repairs["boxes written as strings were read as numbers"] += 1
-    return box
 
 
 def _number(path: str | Path, where: str, value: Any) -> float:

@@ -9,7 +9,7 @@ import hashlib
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,23 +48,11 @@ class Findings:
     def __init__(self) -> None:
         self._found: dict[tuple[Severity, str], Finding] = {}
 
-    def add(self, severity: Severity, kind: str, example: str) -> None:
-        """Count one occurrence of ``kind``; the first few examples are kept."""
+    def add(self, severity: Severity, kind: str, *examples: str) -> None:
+        """Count an occurrence for each example; without one, ``kind`` is a whole sentence."""
         finding = self._found.setdefault((severity, kind), Finding(severity, kind))
-        finding.count += 1
-        if len(finding.examples) < EXAMPLES:
-            finding.examples.append(example)
-
-    def add_all(self, severity: Severity, kind: str, mask: np.ndarray, name: Callable) -> None:
-        """Count every true entry of ``mask``; ``name(index)`` gives an example."""
-        places = np.flatnonzero(mask)
-        if len(places):
-            examples = [name(int(place)) for place in places[:EXAMPLES]]
-            self._found[severity, kind] = Finding(severity, kind, len(places), examples)
-
-    def say(self, severity: Severity, sentence: str) -> None:
-        """Add a sentence that counts nothing."""
-        self._found[severity, sentence] = Finding(severity, sentence)
+        finding.count += len(examples)
+        finding.examples += examples[: EXAMPLES - len(finding.examples)]
 
     def of(self, severity: Severity) -> list[Finding]:
         """The findings of one severity, in the order found."""
@@ -90,14 +78,14 @@ def check_annotations(
     _check_ids(content, found)
     _check_classes(content, classes, found)
     if not images:
-        found.say("error", "the list 'images' is empty")
+        found.add("error", "the list 'images' is empty")
     elif all(min(image["width"], image["height"]) < min_size for image in images):
-        found.say("error", f"every image is smaller than the {min_size} pixels that are required")
+        found.add("error", f"every image is smaller than the {min_size} pixels that are required")
     if not annotations:
-        found.say("error", "there is no box: the list 'annotations' is empty")
+        found.add("error", "there is no box: the list 'annotations' is empty")
         return found
     if all(annotation["iscrowd"] for annotation in annotations):
-        found.say("error", "every box is a crowd (iscrowd=1), and crowds are not trained on")
+        found.add("error", "every box is a crowd (iscrowd=1), and crowds are not trained on")
     _check_boxes(images, annotations, found)
     return found
 
@@ -107,11 +95,9 @@ def _check_ids(content: Json, found: Findings) -> None:
         counts = Counter(entry["id"] for entry in content[kind])
         for entry in content[kind]:
             if counts[entry["id"]] > 1:
-                found.add(
-                    "error", f"{kind} that share their id", f"{entry[name]!r} ({entry['id']})"
-                )
-    names = Counter(category["name"] for category in content["categories"])
-    for name, count in names.items():
+                where = f"{entry[name]!r} ({entry['id']})"
+                found.add("error", f"{kind} that share their id", where)
+    for name, count in Counter(category["name"] for category in content["categories"]).items():
         if count > 1:
             found.add("error", "names of more than one category", repr(name))
     for path, count in Counter(image["file_name"] for image in content["images"]).items():
@@ -119,11 +105,10 @@ def _check_ids(content: Json, found: Findings) -> None:
             found.add("warning", "files that are listed as several images", repr(path))
         if os.path.isabs(str(path)) or ".." in Path(str(path)).parts:
             found.add("warning", "file names that lead out of the image folder", repr(path))
-    ids = {"image_id": "images", "category_id": "categories"}
-    known = {key: {entry["id"] for entry in content[kind]} for key, kind in ids.items()}
-    for annotation in content["annotations"]:
-        for key, kind in ids.items():
-            if annotation[key] not in known[key]:
+    for key, kind in (("image_id", "images"), ("category_id", "categories")):
+        known = {entry["id"] for entry in content[kind]}
+        for annotation in content["annotations"]:
+            if annotation[key] not in known:
                 found.add(
                     "warning",
                     f"boxes whose {key} is not among the {kind} (they are not used)",
@@ -138,7 +123,7 @@ def _check_classes(content: Json, classes: Sequence[str] | None, found: Findings
     boxes = Counter(names.get(annotation["category_id"]) for annotation in content["annotations"])
     there, wanted = list(names.values()), list(classes)
     if not set(there) & set(wanted):
-        found.say(
+        found.add(
             "error",
             f"none of the file's classes ({_list(there)}) is among the config's ({_list(wanted)})",
         )
@@ -147,22 +132,17 @@ def _check_classes(content: Json, classes: Sequence[str] | None, found: Findings
     for name in there:
         if name in wanted or not boxes[name]:
             continue
+        where = f"{name!r} ({boxes[name]} boxes)"
         near = difflib.get_close_matches(name.lower(), [m.lower() for m in missing], 1, 0.8)
         if near:
             meant = next(m for m in missing if m.lower() == near[0])
-            found.add(
-                "error",
-                "classes that are spelt otherwise in the config",
-                f"{name!r} ({boxes[name]} boxes) for {meant!r}",
-            )
+            kind = "classes that are spelt otherwise in the config"
+            found.add("error", kind, f"{where} for {meant!r}")
         else:
-            found.add(
-                "warning",
-                "classes that the config does not have (their boxes are not used)",
-                f"{name!r} ({boxes[name]} boxes)",
-            )
+            kind = "classes that the config does not have (their boxes are not used)"
+            found.add("warning", kind, where)
     if missing:
-        found.say("warning", f"classes of the config without a category here: {_list(missing)}")
+        found.add("warning", f"classes of the config without a category here: {_list(missing)}")
 
 
 def _check_boxes(images: list[Json], annotations: list[Json], found: Findings) -> None:
@@ -171,12 +151,19 @@ def _check_boxes(images: list[Json], annotations: list[Json], found: Findings) -
     side = np.array(
         [sizes.get(annotation["image_id"], (np.nan,) * 2) for annotation in annotations]
     )
-    name = lambda index: f"annotation {annotations[index]['id']}: {annotations[index]['bbox']}"  # noqa: E731
+
+    def name(index: int) -> str:
+        return f"annotation {annotations[index]['id']}: {annotations[index]['bbox']}"
+
+    def add(severity: Severity, kind: str, mask: np.ndarray) -> None:
+        if mask.any():
+            found.add(severity, kind, *map(name, np.flatnonzero(mask).tolist()))
+
     finite = np.isfinite(box).all(1)
-    found.add_all("error", "boxes with NaN or infinite numbers", ~finite, name)
+    add("error", "boxes with NaN or infinite numbers", ~finite)
     start, size = np.where(finite[:, None], box, 0)[:, :2], np.where(finite[:, None], box, 1)[:, 2:]
     if finite.any() and (box[finite] <= 1).all() and (box[finite] >= 0).all():
-        found.say(
+        found.add(
             "error",
             f"all boxes lie between 0 and 1, as fractions of the image ({name(0)}); "
             "COCO's are pixels",
@@ -185,29 +172,22 @@ def _check_boxes(images: list[Json], annotations: list[Json], found: Findings) -
     end = start + size
     over = (end > side + 1).any(1)
     if over.mean() > 0.5 and (size >= start).all():
-        found.say(
+        found.add(
             "error",
             f"the boxes look like [x1, y1, x2, y2] ({name(0)}); COCO's are [x, y, width, height]",
         )
         return
     flat = finite & (size <= 0).any(1)
     outside = finite & ~flat & ((end <= 0) | (start >= side)).any(1)
-    found.add_all("warning", "boxes without width or height (not used)", flat, name)
-    found.add_all("warning", "boxes outside their image (not used)", outside, name)
-    found.add_all(
-        "warning",
-        "boxes of less than one pixel (not trained on)",
-        finite & ~flat & ~outside & (size < 1).any(1),
-        name,
-    )
-    found.add_all(
-        "warning",
-        "boxes that reach over the edge of their image (clipped)",
-        finite & ~flat & ~outside & (over | (start < -1).any(1)),
-        name,
-    )
-    if not (finite & ~flat & ~outside).any():
-        found.say("error", "no box is left that could be used")
+    usable = finite & ~flat & ~outside
+    tiny = usable & (size < 1).any(1)
+    clipped = usable & (over | (start < -1).any(1))
+    add("warning", "boxes without width or height (not used)", flat)
+    add("warning", "boxes outside their image (not used)", outside)
+    add("warning", "boxes of less than one pixel (not trained on)", tiny)
+    add("warning", "boxes that reach over the edge of their image (clipped)", clipped)
+    if not usable.any():
+        found.add("error", "no box is left that could be used")
 
 
 def check_images(
@@ -237,17 +217,12 @@ def check_images(
         try:
             if not path.stat().st_size:
                 return "empty image files", str(path)
-            actual = image_size(path)
-            if decode:
-                with Image.open(path) as opened:
-                    opened.load()
+            actual = _size(path, decode)
         except FileNotFoundError:
             return "image files that are missing", str(path)
         except (OSError, SyntaxError, ValueError) as error:
-            return (
-                "image files that cannot be read",
-                f"{path}: {str(error).removeprefix(f'{path}: ')}",
-            )
+            text = str(error).removeprefix(f"{path}: ")
+            return "image files that cannot be read", f"{path}: {text}"
         stated = image["width"], image["height"]
         if actual == stated:
             return None
@@ -266,6 +241,15 @@ def check_images(
             if result is not None:
                 found.add("error", *result)
     return found
+
+
+def _size(path: Path, decode: bool) -> tuple[int, int]:
+    """Width and height of an image; ``decode`` reads every pixel."""
+    size = image_size(path)
+    if decode:
+        with Image.open(path) as opened:
+            opened.load()
+    return size
 
 
 def check_parts(parts: Mapping[str, tuple[Json, str | Path]], *, pixels: bool = False) -> Findings:
@@ -308,8 +292,11 @@ def check_run_data(
     Raises:
         ValueError: The data cannot be trained or tested on; names each file and entry.
     """
+    from mmdet.datasets import CocoDataset
+
     contents: dict[str, tuple[Json, str | Path]] = {}
-    problems, warnings = [], []
+    problems: list[str] = []
+    warnings: list[str] = []
     for part in parts:
         for dataset in dicts_in(cfg.get(f"{part}_dataloader")):
             kind = str(dataset.get("type", "")).rpartition(".")[2]
@@ -325,14 +312,19 @@ def check_run_data(
             # The run's own data set takes what is read here.
             masks = any(loads) or not loads
             content, repairs = read_and_repair(path, root, masks=masks, keep=True)
-            classes = (dataset.get("metainfo") or {}).get("classes") or _coco_classes()
-            min_size = 0 if dataset.get("test_mode") else _min_size(dataset)
-            found = [*check_annotations(content, classes, min_size)]
-            found += check_images(
-                content, root, decode=full, limit=None if full else QUICK_IMAGES, progress=full
-            )
-            problems += [f"{path}: {finding}" for finding in found if finding.severity == "error"]
-            warnings += [f"{path}: {finding}" for finding in found if finding.severity == "warning"]
+            classes = (dataset.get("metainfo") or {}).get("classes") or CocoDataset.METAINFO[
+                "classes"
+            ]
+            min_size = (dataset.get("filter_cfg") or {}).get("min_size", 0)
+            if dataset.get("test_mode"):
+                min_size = 0
+            limit = None if full else QUICK_IMAGES
+            for found in (
+                check_annotations(content, classes, min_size),
+                check_images(content, root, decode=full, limit=limit, progress=full),
+            ):
+                problems += [f"{path}: {finding}" for finding in found.of("error")]
+                warnings += [f"{path}: {finding}" for finding in found.of("warning")]
             warnings += [f"{path}: {repair}" for repair in repairs]
             contents.setdefault(part, (content, root))
     warnings += map(str, check_parts(contents))
@@ -344,16 +336,6 @@ def check_run_data(
             f"the data cannot be used: {'; '.join(problems)}. `shufflenet-det data check` lists "
             "all, `--fix` writes a repaired copy, and `--check off` trains all the same"
         )
-
-
-def _min_size(dataset: Mapping[str, Any]) -> int:
-    return (dataset.get("filter_cfg") or {}).get("min_size", 0)
-
-
-def _coco_classes() -> Sequence[str]:
-    from mmdet.datasets import CocoDataset
-
-    return CocoDataset.METAINFO["classes"]
 
 
 def _list(names: Sequence[str], most: int = 10) -> str:
@@ -383,10 +365,7 @@ def fix(content: Json, root: str | Path) -> tuple[Json, list[str]]:
             continue
         seen.add(image["id"])
         try:
-            path = Path(root, str(image["file_name"]))
-            size = image_size(path)
-            with Image.open(path) as opened:
-                opened.load()
+            size = _size(Path(root, str(image["file_name"])), decode=True)
         except (OSError, SyntaxError, ValueError):
             changes["missing or unreadable images were taken out"] += 1
             continue

@@ -1,13 +1,10 @@
 """The classes of a data set, read from its annotations."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ..config_files import dicts_in
 from .annotations import read_json
-
-_SPLITS = ("train", "val", "test")
 
 
 def fit_classes(cfg: Any) -> tuple[str, ...] | None:
@@ -25,8 +22,12 @@ def fit_classes(cfg: Any) -> tuple[str, ...] | None:
     Raises:
         ValueError: The file has no categories or is no COCO json.
     """
-    datasets = [d for split in _SPLITS for d in _datasets(cfg.get(f"{split}_dataloader"))]
-    wanting = [d for d in datasets if "metainfo" in d and d["metainfo"].get("classes", 0) is None]
+    loaders = [cfg.get(f"{split}_dataloader") for split in ("train", "val", "test")]
+    wanting = [
+        node
+        for node in dicts_in(loaders)
+        if "ann_file" in node and (node.get("metainfo") or {}).get("classes", 0) is None
+    ]
     paths = [Path(d.get("data_root") or "", d["ann_file"]) for d in wanting]
     path = next((path for path in paths if path.is_file()), None)
     if path is None:
@@ -45,7 +46,3 @@ def fit_classes(cfg: Any) -> tuple[str, ...] | None:
         if "num_classes" in node:
             node["num_classes"] = len(classes)
     return classes
-
-
-def _datasets(loader: Any) -> Iterator[Any]:
-    return (node for node in dicts_in(loader) if "ann_file" in node)

@@ -12,6 +12,9 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
+from ..config_files import dicts_in
+from .folders import has_content
+
 _CHUNK = 1 << 20  # bytes
 _TIMEOUT = 60  # seconds without a byte
 _WAITS = (1, 2, 4, 8, 16, 32)  # seconds before each new try that follows one without progress
@@ -75,13 +78,10 @@ def download_coco(
     lies in ``root`` under its own name is used, and never removed.
 
     Args:
-        root: The folder that will hold ``annotations``, ``train2017`` and ``val2017``.
+        root: The folder that will hold ``annotations``, ``train2017`` and ``val2017``; returned.
         only: The parts that are wanted; all of them by default.
         keep_archives: Whether the zip files stay in ``root`` after they are unpacked.
         archives: The parts that exist, by the folder that each becomes.
-
-    Returns:
-        ``root``.
 
     Raises:
         ValueError: A part does not exist, or an archive is not what it should be.
@@ -197,55 +197,28 @@ def _fetch(archive: Archive, path: Path, have: int, bar: tqdm) -> None:
         raise ConnectionError(f"the connection ended after {bar.n:,} bytes")
 
 
-def require_coco_layout(
-    data_root: str | os.PathLike[str],
-    ann_file: str | os.PathLike[str],
-    img_dir: str | os.PathLike[str],
-) -> None:
-    """Raise unless an annotation file and a folder of images are where a config says.
-
-    Paths are joined as mmengine's datasets join them: what is not absolute lies under
-    ``data_root``. Addresses with a scheme, ``s3://…``, are not looked at.
+def require_dataset_files(dataset: Mapping[str, Any]) -> None:
+    """Raise unless the annotation file and the images of a dataset are where its config says.
 
     Args:
-        data_root: The folder of the data set, possibly empty.
-        ann_file: The JSON file.
-        img_dir: The folder of images.
+        dataset: A ``dataset`` of a dataloader of an mmdet config, wrapped or not, with
+            ``ann_file``, ``data_root`` and ``data_prefix``. Addresses with a scheme, ``s3://…``,
+            are not looked at.
 
     Raises:
-        FileNotFoundError: If one of them is absent, or the folder is empty. The message says
+        FileNotFoundError: One of them is absent, or the folder is empty. The message says
             what was looked for, how COCO is got, and that there is a demo data set.
     """
-    wanted = [os.path.join(data_root, ann_file), os.path.join(data_root, img_dir)]
-    absent = [path for path in wanted if "://" not in path and not _has_content(Path(path))]
-    if absent:
-        raise FileNotFoundError(
-            f"The data set is not there: looked for {' and '.join(map(repr, absent))}. "
-            "`shufflenet-det download-coco` gets COCO 2017 (into data/coco or `--out`; 20 GB, "
-            "resumable, twice that on the disk). For your own data set `data_root`. `--demo` runs "
-            "the same config on small synthetic data, with nothing to download."
-        )
-
-
-def require_dataset_files(dataset: Mapping[str, Any]) -> None:
-    """:func:`require_coco_layout` for a dataset of an mmdet config, wrapped or not.
-
-    Args:
-        dataset: A ``dataset`` of a dataloader: with ``ann_file``, ``data_root`` and
-            ``data_prefix``, or a wrapper with ``dataset`` or ``datasets``.
-
-    Raises:
-        FileNotFoundError: As :func:`require_coco_layout`.
-    """
-    inner = [*dataset.get("datasets", []), *filter(None, [dataset.get("dataset")])]
-    for one in inner:
-        require_dataset_files(one)
-    if not inner and dataset.get("ann_file"):
-        prefix = dataset.get("data_prefix") or {}
-        require_coco_layout(
-            dataset.get("data_root") or "", dataset["ann_file"], prefix.get("img", "")
-        )
-
-
-def _has_content(path: Path) -> bool:
-    return path.is_file() or (path.is_dir() and any(path.iterdir()))
+    for one in dicts_in(dataset):
+        if not one.get("ann_file"):
+            continue
+        names = one["ann_file"], (one.get("data_prefix") or {}).get("img", "")
+        wanted = [os.path.join(one.get("data_root") or "", name) for name in names]
+        absent = [path for path in wanted if "://" not in path and not has_content(Path(path))]
+        if absent:
+            raise FileNotFoundError(
+                f"The data set is not there: looked for {' and '.join(map(repr, absent))}. "
+                "`shufflenet-det download-coco` gets COCO 2017 (into data/coco or `--out`; 20 GB, "
+                "resumable, twice that on the disk). For your own data set `data_root`. `--demo` "
+                "runs the same config on small synthetic data, with nothing to download."
+            )

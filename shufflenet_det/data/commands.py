@@ -1,18 +1,18 @@
 """What ``shufflenet-det data`` does."""
 
 import argparse
-import contextlib
+import itertools
 import json
 import os
 import shutil
-import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from ..host.local_files import atomic_write
 from .annotations import Json, read_and_repair
 from .check import Findings, check_annotations, check_images, check_parts, fix
+from .folders import read_dataset, whole_folder
 from .formats import PARTS, Source, read_source
 from .statistics import contact_sheet, statistics
 from .subsets import split
@@ -29,13 +29,7 @@ def run_import(args: argparse.Namespace) -> int:
             f"{args.source} is split already into {', '.join(source.parts)}: leave out --split"
         )
     if fractions:
-        source.parts = split(
-            source.parts["all"],
-            fractions,
-            root=args.source,
-            seed=args.seed,
-            group_by=args.group_by,
-        )
+        source.parts = _split(args, source.parts["all"], fractions, args.source)
     write(source, args.source, args.out)
     print(f"{args.source}: {source.format}")
     _tell(source.notes)
@@ -48,18 +42,18 @@ def run_split(args: argparse.Namespace) -> int:
     """Split one annotation file."""
     content, repairs = read_and_repair(args.annotations, args.images)
     _tell(repairs)
-    parts = split(
-        content,
-        _fractions(args.split) or FRACTIONS,
-        root=args.images,
-        seed=args.seed,
-        group_by=args.group_by,
-    )
+    parts = _split(args, content, _fractions(args.split) or FRACTIONS, args.images)
     os.makedirs(args.out, exist_ok=True)
     for part, share in parts.items():
         _write(Path(args.out, f"{part}.json"), share)
         print(f"{Path(args.out, part)}.json: {_counts(share)}")
     return 0
+
+
+def _split(
+    args: argparse.Namespace, content: Json, fractions: dict[str, float], images: str | None
+) -> dict[str, Json]:
+    return split(content, fractions, root=images, seed=args.seed, group_by=args.group_by)
 
 
 def run_check(args: argparse.Namespace) -> int:
@@ -68,13 +62,13 @@ def run_check(args: argparse.Namespace) -> int:
         raise ValueError("--fix takes one annotation file at a time")
     errors, parts = 0, {}
     for path in args.annotations:
-        content, root, repairs = _read(path, args.images)
+        content, root, repairs = read_dataset(path, args.images)
         print(f"{path}: {_counts(content)}")
         _tell(repairs)
         found = [check_annotations(content, args.classes)]
         if not args.no_pixels:
             found.append(check_images(content, root, decode=True, progress=True))
-        errors += _print(found)
+        errors += _print(*found)
         parts[path] = (content, root)
         if args.fix:
             fixed, changes = fix(content, root)
@@ -82,11 +76,11 @@ def run_check(args: argparse.Namespace) -> int:
             _tell([f"{args.fix}: {_counts(fixed)}", *changes])
     if len(parts) > 1:
         names = [{c["name"] for c in content["categories"]} for content, _ in parts.values()]
-        found = [check_parts(parts, pixels=not args.no_pixels)]
+        between = check_parts(parts, pixels=not args.no_pixels)
         for path, own in zip(args.annotations, names, strict=True):
             for name in sorted(set().union(*names) - own):
-                found[0].add("warning", "classes that not every file has", f"{name!r} ({path})")
-        errors += _print(found)
+                between.add("warning", "classes that not every file has", f"{name!r} ({path})")
+        errors += _print(between)
     print("nothing found" if not errors else f"{errors} kinds of errors")
     return 1 if errors else 0
 
@@ -96,7 +90,7 @@ def run_stats(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.table import Table
 
-    content, root, _ = _read(args.annotations, args.images)
+    content, root, _ = read_dataset(args.annotations, args.images)
     found = statistics(content, args.size)
     print(_counts(content))
     table = Table("class", "images", "boxes", "small", "medium", "large")
@@ -126,12 +120,12 @@ def run_tile(args: argparse.Namespace) -> int:
         raise ValueError(
             f"--size {args.size} --overlap {args.overlap}: a size above 0, an overlap from 0 to 1"
         )
-    content, root, repairs = _read(args.annotations, args.images)
+    content, root, repairs = read_dataset(args.annotations, args.images)
     _tell(repairs)
     single = [a for a in content["annotations"] if not a.get("iscrowd")]
     if crowds := len(content["annotations"]) - len(single):
         _tell([f"{crowds} crowd regions are left out: their tiles would be labelled as objects"])
-    with _whole_folder(args.out) as scratch:
+    with whole_folder(args.out) as scratch:
         whole = scratch / "whole.json"
         _write(whole, content | {"annotations": single})
         tiles, _ = slice_coco(
@@ -164,57 +158,11 @@ def write(source: Source, folder: str | Path, out: str | Path) -> None:
     Raises:
         FileExistsError: ``out`` has content.
     """
-    with _whole_folder(out) as scratch:
+    with whole_folder(out) as scratch:
         for part, content in source.parts.items():
             for image in content["images"]:
                 _link(Path(folder, image["file_name"]), scratch / "images" / image["file_name"])
             _write(scratch / f"{part}.json", content)
-
-
-@contextlib.contextmanager
-def _whole_folder(out: str | Path) -> Iterator[Path]:
-    """A scratch folder that becomes ``out`` at the end, or vanishes where an error ends it."""
-    out = Path(out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise FileExistsError(f"{out}: exists and is not empty")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    try:
-        yield scratch
-        if out.exists():
-            out.rmdir()
-        scratch.chmod(0o755)
-        scratch.rename(out)
-    except BaseException:
-        shutil.rmtree(scratch, ignore_errors=True)
-        raise
-
-
-def image_root(annotations: str | Path, content: Json) -> Path:
-    """The folder of an annotation file's images, in one of the usual places near it.
-
-    Raises:
-        FileNotFoundError: The first image is in none of them; names them.
-    """
-    parent, stem = Path(annotations).parent, Path(annotations).stem
-    part = stem.removeprefix("instances_")
-    places = [parent, parent / "images", parent / part, parent.parent / part]
-    places += [parent.parent / "images", parent.parent / "images" / part, parent.parent]
-    if not content["images"]:
-        return parent
-    name = str(content["images"][0]["file_name"])
-    for place in places:
-        if (place / name).is_file():
-            return place
-    raise FileNotFoundError(
-        f"{annotations}: its image {name!r} is in none of {', '.join(map(str, places))}; "
-        "name the folder with --images"
-    )
-
-
-def _read(path: str, images: str | None) -> tuple[Json, Path, list[str]]:
-    content, repairs = read_and_repair(path, images or Path(path).parent)
-    return content, Path(images) if images else image_root(path, content), repairs
 
 
 def _link(source: Path, target: Path) -> None:
@@ -231,17 +179,15 @@ def _write(path: Path, content: Any) -> None:
         partial.write_text(json.dumps(content))
 
 
-def _fractions(words: Iterable[str] | None) -> dict[str, float] | None:
-    if not words:
-        return None
+def _fractions(words: Iterable[str] | None) -> dict[str, float]:
     fractions = {}
-    for word in words:
-        part, equals, share = word.partition("=")
+    for word in words or ():
+        part, _, share = word.partition("=")
         try:
             fractions[part] = float(share)
         except ValueError:
-            equals = ""
-        if not equals or part not in PARTS.values():
+            part = ""
+        if part not in PARTS.values():
             raise ValueError(
                 f"--split {word!r}: must be PART=FRACTION with train, val or test, "
                 "such as train=0.8 val=0.2"
@@ -261,10 +207,8 @@ def _tell(notes: Iterable[str]) -> None:
         print(f"  {note}")
 
 
-def _print(found: Iterable[Findings]) -> int:
-    errors = 0
-    for findings in found:
-        for finding in findings:
-            print(f"  {finding.severity}: {finding}")
-            errors += finding.severity == "error"
-    return errors
+def _print(*found: Findings) -> int:
+    """Print findings, and count the kinds of errors."""
+    for finding in itertools.chain(*found):
+        print(f"  {finding.severity}: {finding}")
+    return sum(len(findings.of("error")) for findings in found)

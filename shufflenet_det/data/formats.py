@@ -4,6 +4,7 @@ The files of a format are parsed by globox (MIT); this module finds them, tells 
 are, matches them with their images and says what was left out. Sources are only read.
 """
 
+import itertools
 import os
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
@@ -37,12 +38,11 @@ class Source:
 
 
 def read_source(folder: str | Path, form: str | None = None) -> Source:
-    """Read a folder of images and labels in any of :data:`FORMATS`.
+    """Read a folder of images and labels in one of the usual layouts of a format.
 
     Args:
-        folder: Images and labels, in one of the usual layouts of the format, possibly with
-            ``train``, ``val`` and ``test`` in the paths.
-        form: The format; None recognises it.
+        folder: Images and labels, possibly with ``train``, ``val`` and ``test`` in the paths.
+        form: One of :data:`FORMATS`; None recognises it.
 
     Raises:
         FileNotFoundError: The folder does not exist.
@@ -71,8 +71,8 @@ def read_source(folder: str | Path, form: str | None = None) -> Source:
     form = form or found[0]
     if not labels[form]:
         raise ValueError(f"{root}: no labels in {form} format; found {', '.join(found) or 'none'}")
-    reader = _Reader(root, images)
-    getattr(reader, f"read_{form}")(labels[form], files)
+    reader = _Reader(root, files, images)
+    getattr(reader, f"read_{form}")(labels[form])
     return reader.source(form)
 
 
@@ -125,8 +125,9 @@ def _is_yolo(file: Path) -> bool:
 class _Reader:
     """Collects images and boxes, by part, while one format is read."""
 
-    def __init__(self, root: Path, images: Sequence[Path]) -> None:
+    def __init__(self, root: Path, files: Sequence[Path], images: Sequence[Path]) -> None:
         self.root = root
+        self.files = files
         self.images = images
         self.by_name: dict[str, list[Path]] = {}
         for image in images:
@@ -135,33 +136,30 @@ class _Reader:
         self.boxes: dict[Path, list[tuple[str, list[float]]]] = {}
         self.sizes: dict[Path, tuple[int, int]] = {}
         self.names: list[str] = []
-        self.contents: dict[str, list[tuple[Json, Path]]] = {}
+        self.contents: dict[str, Json] = {}
         self.notes: Counter[str] = Counter()
 
     def source(self, form: str) -> Source:
-        unlabelled = len(self.images) - len(self.boxes) if not self.contents else 0
-        if unlabelled:
+        if not self.contents and (unlabelled := len(self.images) - len(self.boxes)):
             self.notes["images without a label file were left out"] += unlabelled
-        parts = self._merged() if self.contents else self._parts()
-        return Source(form, parts, [f"{n} {note}" if n else note for note, n in self.notes.items()])
+        notes = [f"{n} {note}" if n else note for note, n in self.notes.items()]
+        return Source(form, self.contents or self._parts(), notes)
 
-    def read_voc(self, labels: Sequence[Path], files: Sequence[Path]) -> None:
+    def read_voc(self, labels: Sequence[Path]) -> None:
         for label in labels:
             self._parse(label, "from_xml", label)
 
-    def read_labelme(self, labels: Sequence[Path], files: Sequence[Path]) -> None:
+    def read_labelme(self, labels: Sequence[Path]) -> None:
         for label in labels:
             shapes = read_json(label)["shapes"]
             for shape in shapes if isinstance(shapes, list) else ():
-                if isinstance(shape, dict) and shape.get("shape_type", "polygon") not in (
-                    "rectangle",
-                    "polygon",
-                ):
+                kind = shape.get("shape_type", "polygon") if isinstance(shape, dict) else "polygon"
+                if kind not in ("rectangle", "polygon"):
                     self.notes["shapes that are no rectangle or polygon were left out"] += 1
             self._parse(label, "from_labelme", label, include_poly=True)
 
-    def read_yolo(self, labels: Sequence[Path], files: Sequence[Path]) -> None:
-        names = _yolo_names(files)
+    def read_yolo(self, labels: Sequence[Path]) -> None:
+        names = _yolo_names(self.files)
         for label in labels:
             image = self._image_of(label, label.stem)
             if image is None:
@@ -199,7 +197,7 @@ class _Reader:
         if not names:
             self.notes["no file with class names was found: they are class_0, class_1, …"] = 0
 
-    def read_cvat(self, labels: Sequence[Path], files: Sequence[Path]) -> None:
+    def read_cvat(self, labels: Sequence[Path]) -> None:
         for label in labels:
             try:
                 tree = ElementTree.parse(label).getroot()
@@ -216,7 +214,7 @@ class _Reader:
                     self.notes["shapes that are no box were left out"] += len(others)
                 self._parse(label, "from_cvat", node)
 
-    def read_coco(self, labels: Sequence[Path], files: Sequence[Path]) -> None:
+    def read_coco(self, labels: Sequence[Path]) -> None:
         for label in labels:
             content, repairs = read_and_repair(label)
             for repair in repairs:
@@ -226,11 +224,16 @@ class _Reader:
                 path = self._image_of(label, str(image["file_name"]))
                 if path is not None:
                     image["file_name"] = path.relative_to(self.root).as_posix()
-            found = [
+            content["images"] = [
                 image for image in content["images"] if (self.root / image["file_name"]).is_file()
             ]
-            content["images"] = found
-            self.contents.setdefault(self._part(label), []).append((content, label))
+            part = self._part(label)
+            if part in self.contents:
+                files = ", ".join(one.name for one in labels if self._part(one) == part)
+                raise ValueError(
+                    f"{self.root}: {files} are all the {part!r} part; name the file to use"
+                )
+            self.contents[part] = content
 
     def _drop_roboflow_root(self, content: Json) -> None:
         """Roboflow's category 0 is the project's name, above the classes, and has no boxes."""
@@ -250,16 +253,11 @@ class _Reader:
             annotation = getattr(Annotation, parser)(source, **options)
         except (ParsingError, AssertionError, LookupError, TypeError, ValueError) as error:
             raise ValueError(f"{label}: damaged label file: {error}") from None
-        self._add(label, annotation)
-
-    def _add(self, label: Path, annotation: Any) -> None:
         image = self._image_of(label, annotation.image_id)
-        if image is None:
-            return
-        self.sizes[image] = annotation.image_size
-        self.boxes.setdefault(image, []).extend(
-            (box.label, list(box.ltwh)) for box in annotation.boxes
-        )
+        if image is not None:
+            self.sizes[image] = annotation.image_size
+            boxes = [(box.label, list(box.ltwh)) for box in annotation.boxes]
+            self.boxes.setdefault(image, []).extend(boxes)
 
     def _image_of(self, label: Path, name: str) -> Path | None:
         """The image that a label file names: the nearest one of that name or stem."""
@@ -291,26 +289,19 @@ class _Reader:
     def _parts(self) -> dict[str, Json]:
         names = self.names or sorted({name for boxes in self.boxes.values() for name, _ in boxes})
         number = {name: index for index, name in enumerate(names, 1)}
+        categories = [{"id": number[name], "name": name} for name in names]
         parts: dict[str, Json] = {}
         for image, boxes in self.boxes.items():
-            part = parts.setdefault(
-                self._part(image),
-                {
-                    "images": [],
-                    "annotations": [],
-                    "categories": [{"id": number[name], "name": name} for name in names],
-                },
-            )
+            empty: Json = {"images": [], "annotations": [], "categories": categories}
+            part = parts.setdefault(self._part(image), empty)
             width, height = self.sizes[image]
             name = image.relative_to(self.root).as_posix()
-            identifier = len(part["images"]) + 1
-            part["images"].append(
-                {"id": identifier, "file_name": name, "width": width, "height": height}
-            )
+            entry = {"id": len(part["images"]) + 1, "file_name": name}
+            part["images"].append(entry | {"width": width, "height": height})
             part["annotations"] += [
                 {
                     "id": len(part["annotations"]) + index,
-                    "image_id": identifier,
+                    "image_id": entry["id"],
                     "category_id": number[label],
                     "bbox": box,
                     "area": box[2] * box[3],
@@ -320,21 +311,11 @@ class _Reader:
             ]
         return parts
 
-    def _merged(self) -> dict[str, Json]:
-        """One content for each part; several files of one part must be one file."""
-        for part, contents in self.contents.items():
-            if len(contents) > 1:
-                files = ", ".join(label.name for _, label in contents)
-                raise ValueError(
-                    f"{self.root}: {files} are all the {part!r} part; name the file to use"
-                )
-        return {part: contents[0][0] for part, contents in self.contents.items()}
-
 
 def _common(first: Sequence[str], second: Sequence[str]) -> int:
     """How many entries two sequences share from their start."""
-    pairs = enumerate(zip(first, second, strict=False))
-    return next((i for i, (a, b) in pairs if a != b), min(len(first), len(second)))
+    pairs = zip(first, second, strict=False)
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def _yolo_names(files: Iterable[Path]) -> dict[int, str]:

@@ -74,30 +74,25 @@ def contact_sheet(
     import cv2
     import supervision as sv
 
+    from .drawing import annotators
+
     names = {category["id"]: category["name"] for category in content["categories"]}
     order = {identifier: index for index, identifier in enumerate(names)}
-    boxes: dict[Any, list[Json]] = {}
-    for box in content["annotations"]:
-        boxes.setdefault(box["image_id"], []).append(box)
     chosen = np.random.default_rng(seed).permutation(len(content["images"]))[:count]
     tiles = []
     for image in (content["images"][index] for index in sorted(chosen)):
         pixels: Any = cv2.imread(str(Path(root, image["file_name"])))
         if pixels is None:
             raise ValueError(f"{Path(root, image['file_name'])}: not a readable image")
-        mine = boxes.get(image["id"], [])
+        mine = [box for box in content["annotations"] if box["image_id"] == image["id"]]
         if mine:
-            corners = np.array([box["bbox"] for box in mine], float)
-            corners[:, 2:] += corners[:, :2]
+            corners = sv.xywh_to_xyxy(np.array([box["bbox"] for box in mine], float))
             labels = np.array([order.get(box["category_id"], 0) for box in mine])
             detections = sv.Detections(corners, class_id=labels)
+            draw_boxes, draw_labels = annotators(pixels.shape[1::-1])
+            pixels = draw_boxes.annotate(pixels, detections)
             text = [names.get(box["category_id"], "?") for box in mine]
-            thickness = sv.calculate_optimal_line_thickness(pixels.shape[1::-1])
-            pixels = sv.BoxAnnotator(thickness=thickness).annotate(pixels, detections)
-            pixels = sv.LabelAnnotator(
-                text_scale=sv.calculate_optimal_text_scale(pixels.shape[1::-1]),
-                text_padding=2,
-            ).annotate(pixels, detections, text)
+            pixels = draw_labels.annotate(pixels, detections, text)
         tiles.append(sv.letterbox_image(pixels, (320, 320)))
     side = int(np.ceil(len(tiles) ** 0.5))
     blank = np.full_like(tiles[0], 255)

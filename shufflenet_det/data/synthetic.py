@@ -7,7 +7,6 @@ files.
 import json
 import math
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from .categories import coco_categories
+from .folders import has_content, whole_folder
 
 MIN_SIDE = 64  # pixels
 CLASS_SIDE = 72  # pixels of a side of a classifier's image
@@ -100,15 +100,12 @@ def make_demo_dataset(
     arguments is used again.
 
     Args:
-        root: The folder that will hold ``annotations``, ``train2017`` and ``val2017``.
+        root: The folder that will hold ``annotations``, ``train2017`` and ``val2017``; returned.
         train_images: Images in ``train2017``, at least 2.
         val_images: Images in ``val2017``, at least 2.
         width: Pixels, at least 64.
         height: Pixels, at least 64.
         seed: At least 0.
-
-    Returns:
-        ``root``.
 
     Raises:
         ValueError: An argument is out of its range.
@@ -133,13 +130,10 @@ def make_demo_classes(
     """Generate a small folder in ImageNet's layout, a class for each of :data:`SHAPES`.
 
     Args:
-        root: The folder that will hold ``train/CLASS`` and ``val/CLASS``.
+        root: The folder that will hold ``train/CLASS`` and ``val/CLASS``; returned.
         train_images: Images of each class in ``train``, at least 1.
         val_images: Images of each class in ``val``, at least 1.
         seed: At least 0.
-
-    Returns:
-        ``root``.
 
     Raises:
         ValueError: An argument is out of its range.
@@ -295,13 +289,13 @@ def _checked_counts(train: int, val: int, seed: int, least: int) -> dict[str, in
 
 
 def _make_whole(root: Path, made_with: dict[str, Any], build: Callable[[Path], None]) -> Path:
-    """Build a folder under a temporary name and rename it, unless it exists."""
+    """Build a folder whole, unless it is there and was made with the same arguments."""
     from filelock import FileLock
 
     made_with = {"version": _VERSION, **made_with}
     root.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(root.parent / f".{root.name}.lock"):
-        if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        if has_content(root):
             try:
                 known = json.loads((root / _MARKER).read_text(encoding="utf-8"))
             except (OSError, ValueError):
@@ -312,12 +306,7 @@ def _make_whole(root: Path, made_with: dict[str, Any], build: Callable[[Path], N
                     "It is left as it is: remove it, or choose another folder."
                 )
             return root
-        building = root.parent / f".{root.name}.part"  # a killed run may have left it
-        shutil.rmtree(building, ignore_errors=True)
-        building.mkdir()
-        build(building)
-        (building / _MARKER).write_text(json.dumps(made_with), encoding="utf-8")
-        if root.is_dir():
-            root.rmdir()
-        building.rename(root)
+        with whole_folder(root) as building:
+            build(building)
+            (building / _MARKER).write_text(json.dumps(made_with), encoding="utf-8")
     return root

@@ -57,7 +57,7 @@ class RandomWarp(BaseTransform):
         flip: float = 0.5,
         translate: float = 0.2,
     ) -> None:
-        """Say how far to go.
+        """Keep the ranges.
 
         Args:
             scale: Width and height of the result, pixels.
@@ -113,7 +113,7 @@ class RandomColor(BaseTransform):
         contrast: Range = (0.6, 1.4),
         saturation: Range = (0.5, 1.2),
     ) -> None:
-        """Say how far to go.
+        """Keep the ranges.
 
         Args:
             brightness: Added at most, in parts of 255, either sign.

@@ -10,7 +10,7 @@ import numpy as np
 import supervision as sv
 
 from ..data.annotations import read_and_repair
-from ..data.commands import image_root
+from ..data.folders import image_root
 from ..evaluation.predictions import predict
 
 Predict = Callable[[Any], sv.Detections]

@@ -13,13 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from shufflenet_det.data import (
-    COCO_2017,
-    coco,
-    download_coco,
-    require_coco_layout,
-    require_dataset_files,
-)
+from shufflenet_det.data import COCO_2017, coco, download_coco, require_dataset_files
 from shufflenet_det.data.coco import Archive
 
 FILES = {f"val2017/{i:012d}.jpg": bytes([i]) * 5_000 for i in range(1, 9)}
@@ -275,10 +269,8 @@ def layout(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_layout_that_is_there_passes(layout):
-    require_coco_layout(layout, "annotations/a.json", "val2017/")
-    require_coco_layout("", layout / "annotations" / "a.json", layout / "val2017")
-    require_coco_layout("s3://bucket/coco", "annotations/a.json", "val2017/")
+def dataset(root: Path | str, ann_file: str = "annotations/a.json") -> dict:
+    return {"data_root": str(root), "ann_file": ann_file, "data_prefix": {"img": "val2017/"}}
 
 
 @pytest.mark.parametrize(
@@ -288,22 +280,17 @@ def test_a_layout_that_is_there_passes(layout):
 def test_a_lost_file_is_named_with_the_ways_out(layout, lost, named, unnamed):
     (layout / lost).unlink()
     with pytest.raises(FileNotFoundError) as caught:
-        require_coco_layout(layout, "annotations/a.json", "val2017/")
+        require_dataset_files(dataset(layout))
     message = str(caught.value).replace(str(layout.parent), "")
     assert named in message and unnamed not in message
     assert "shufflenet-det download-coco" in message and "--demo" in message
 
 
 def test_datasets_of_configs_are_looked_into(layout):
-    dataset = {
-        "type": "CocoDataset",
-        "data_root": str(layout),
-        "ann_file": "annotations/a.json",
-        "data_prefix": {"img": "val2017/"},
-    }
-    wrong = {**dataset, "ann_file": "annotations/b.json"}
-    require_dataset_files({"type": "RepeatDataset", "times": 2, "dataset": dataset})
-    require_dataset_files({"type": "ConcatDataset", "datasets": [dataset, dataset]})
-    for config in (wrong, {"dataset": wrong}, {"datasets": [dataset, wrong]}):
+    right, wrong = dataset(layout), dataset(layout, "annotations/b.json")
+    require_dataset_files(dataset("s3://bucket/coco"))
+    require_dataset_files({"type": "RepeatDataset", "times": 2, "dataset": right})
+    require_dataset_files({"type": "ConcatDataset", "datasets": [right, right]})
+    for config in (wrong, {"dataset": wrong}, {"datasets": [right, wrong]}):
         with pytest.raises(FileNotFoundError, match=r"b\.json"):
             require_dataset_files(config)

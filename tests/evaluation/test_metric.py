@@ -1,4 +1,4 @@
-"""mAP by faster-coco-eval against pycocotools', and the report's figures against both."""
+"""Compare mAP from faster-coco-eval with pycocotools, and the report's figures with both."""
 
 import contextlib
 import io
@@ -76,7 +76,7 @@ def write(folder, content):
 
 
 def by_mmdet(path, content, predictions, kind):
-    """The metric as a test program calls it, with all figures."""
+    """The metric as a test run calls it, with all figures."""
     names = ("mAP", "mAP_50", "mAP_75", "mAP_s", "mAP_m", "mAP_l", "AR@100", "AR_s@1000")
     options = {"classwise": True, "metric_items": names} if kind == "bbox" else {}
     metric = CocoMetric(ann_file=str(path), metric=kind, **options)
@@ -97,7 +97,7 @@ def by_mmdet(path, content, predictions, kind):
 
 @pytest.fixture
 def pycocotools_alone(monkeypatch):
-    """mmdet's metric as it is where faster-coco-eval cannot be imported."""
+    """mmdet's metric without faster-coco-eval."""
     monkeypatch.setitem(sys.modules, "faster_coco_eval", None)
     coco_api._evaluation.cache_clear()
     yield
@@ -108,7 +108,7 @@ def pycocotools_alone(monkeypatch):
 def case(request):
     content, predictions = data(ties=request.param == "ties")
     if request.param == "no detection":
-        predictions = predictions[:1]  # of one image alone
+        predictions = predictions[:1]  # of a single image
     if request.param == "nothing annotated":
         content["annotations"] = []
     return content, predictions
@@ -157,7 +157,7 @@ def test_a_report_has_pycocotools_figures(tmp_path, seed):
 
 
 def test_every_box_is_counted_once(tmp_path):
-    """Against pycocotools' own matches at IoU 0.5."""
+    """Compare with pycocotools' matches at IoU 0.5."""
     content, predictions = data(1)
     result = report(write(tmp_path, content), predictions, tmp_path, tmp_path / "out")
     best = result["best"]

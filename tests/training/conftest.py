@@ -19,7 +19,7 @@ def tiny(demo_data):
 
 @pytest.fixture(scope="session")
 def trained(tiny, tmp_path_factory):
-    """The work folder of a training that nothing disturbed."""
+    """The work folder of an uninterrupted training."""
     work_dir = tmp_path_factory.mktemp("trained")
     train(tiny(work_dir))
     return work_dir

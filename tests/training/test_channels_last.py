@@ -1,4 +1,4 @@
-"""Training in channels-last memory computes what training computes."""
+"""Training in channels-last memory format gives the same results."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""Configs found by name, from any folder."""
+"""Find configs by name, from any folder."""
 
 import pytest
 

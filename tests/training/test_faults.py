@@ -1,4 +1,4 @@
-"""Faults in the middle of a training, made for real: what is left, and what the user reads."""
+"""Real faults during a training: the remaining files, and the message for the user."""
 
 import os
 import shutil
@@ -15,7 +15,7 @@ from shufflenet_det.cli._mistakes import sentence
 from shufflenet_det.host.checkpoints import load_from_local
 from shufflenet_det.training import hooks, train
 
-NAMESPACE = ["unshare", "--user", "--map-root-user", "--mount"]  # a disk of our own, not as root
+NAMESPACE = ["unshare", "--user", "--map-root-user", "--mount"]  # a private disk, without root
 RUN_ON_DISK = """
 disk="$0" size="$1"; shift
 mount -t tmpfs -o size="$size" tmpfs "$disk" && "$@"
@@ -33,7 +33,7 @@ def can_mount():
 def test_a_full_disk_keeps_the_last_checkpoint(trained, demo_data, tmp_path, root):
     disk, left = tmp_path / "disk", tmp_path / "left"
     disk.mkdir(), left.mkdir()
-    size = (trained / "epoch_1.pth").stat().st_size * 3 // 2  # room for one
+    size = (trained / "epoch_1.pth").stat().st_size * 3 // 2  # space for one checkpoint
     options = {**TINY, "data_root": demo_data, "default_hooks.checkpoint.save_best": None}
     command = [sys.executable, root / "tools/train.py", SSDLITE, "--work-dir", disk]
     command += ["--cfg-options", *(f"{k}={v}".replace(" ", "") for k, v in options.items())]

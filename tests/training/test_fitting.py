@@ -1,4 +1,4 @@
-"""What is set right, or refused, in a config before a run begins."""
+"""Adjustments and checks of a config before a run."""
 
 from types import SimpleNamespace
 
@@ -56,7 +56,7 @@ def test_the_schedule_follows_an_override_of_the_epochs(name, epochs, milestones
 
 @pytest.mark.parametrize("epochs", [1, 2, 3, 12])
 def test_the_main_configs_own_milestones_come_one_at_a_time(tmp_path, epochs):
-    """mmdet's 8 and 11 of 12; of fewer epochs no two at once and none before the first."""
+    """mmdet's epochs 8 and 11 of 12; with fewer epochs no duplicates, and none before the first."""
     text = (config_folder() / f"{MAIN}.py").read_text()
     path = tmp_path / "mine.py"
     path.write_text(text.replace("max_epochs = 12", f"max_epochs = {epochs}"))

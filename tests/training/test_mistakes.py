@@ -1,4 +1,4 @@
-"""What every program makes of an exception: a sentence, or the traceback of a defect."""
+"""Every command turns user errors into one sentence, and shows the traceback of a bug."""
 
 import argparse
 import types
@@ -13,7 +13,7 @@ from shufflenet_det.training import load_run_config
 
 
 class Images:
-    """Four samples, of which the third raises."""
+    """Four samples; the third one raises."""
 
     def __init__(self, error):
         self.error = error

@@ -1,4 +1,4 @@
-"""A folder of labelled images, as other people's libraries write it, becomes a tested detector."""
+"""Train and test a detector on labelled folders that other libraries have written."""
 
 import json
 import shutil
@@ -107,7 +107,7 @@ def test_a_folder_is_trained_on_tested_and_reported_and_the_printed_commands_wor
     assert run_tool("train", words) == 0
     page = (run / "report" / "report.html").read_text()
     assert all(name in page for name in CLASSES)
-    shutil.rmtree(labelled)  # from here on the run's own folder is enough
+    shutil.rmtree(labelled)  # from here on, only the run's folder is needed
     printed = [
         line.partition("shufflenet-det ")[2].split()
         for line in capsys.readouterr().out.splitlines()

@@ -1,4 +1,4 @@
-"""Two processes on the CPU do what one does."""
+"""Two processes on the CPU give the results of one."""
 
 import os
 import socket
@@ -24,7 +24,7 @@ def load(data_root, work_dir, launcher="none"):
 
 
 def gradients(cfg, images):
-    """Of a detector whose statistics stand still, for copies of one image."""
+    """With frozen statistics, for copies of one image."""
     torch.manual_seed(0)
     detector = MODELS.build(cfg.model)
     detector.init_weights()

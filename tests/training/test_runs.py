@@ -1,4 +1,4 @@
-"""A training: what it shows, its faults, and the same result for the same seed."""
+"""Training: its output, its errors, and equal results with equal seeds."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from shufflenet_det import training
 from shufflenet_det.host.checkpoints import load_from_local
 from shufflenet_det.training import hooks, runs, train
 
-STEPS = 6  # of a tiny training
+STEPS = 6  # of the tiny training
 
 
 def losses(work_dir: Path) -> dict[int, float]:
@@ -127,7 +127,7 @@ def test_weights_that_are_not_finite_are_not_saved(tiny, tmp_path, monkeypatch):
         priority = "VERY_LOW"
 
         def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-            if runner.iter == STEPS - 1:  # no loss sees it
+            if runner.iter == STEPS - 1:  # not visible in any loss
                 next(runner.model.parameters()).data.fill_(float("nan"))
 
     usual = hooks.of_every_run
@@ -161,7 +161,7 @@ def test_a_work_folder_that_cannot_be_made_is_named(tiny, tmp_path):
 
 def test_a_last_batch_of_one_image_is_left_out(tiny, tmp_path):
     train(tiny(tmp_path, {"train_dataloader.batch_size": 5, "train_cfg.max_epochs": 1}))
-    assert len(losses(tmp_path)) == 2  # of eleven images
+    assert len(losses(tmp_path)) == 2  # eleven images
 
 
 def test_a_batch_of_one_image_is_explained(tiny, tmp_path):
@@ -237,8 +237,9 @@ def test_tensorboard_gets_the_losses(tiny, tmp_path):
 
 
 def test_weights_and_biases_gets_the_losses(tiny, tmp_path, monkeypatch):
-    pytest.importorskip("wandb")
+    wandb = pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
     train(tiny(tmp_path, {"train_cfg.max_epochs": 1}), backends=["wandb"])
+    wandb.finish()  # writes the file; a program does this at its exit
     [run] = tmp_path.glob("*/vis_data/wandb/offline-run-*/*.wandb")
     assert b"loss_bbox" in run.read_bytes()
