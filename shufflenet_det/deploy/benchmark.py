@@ -70,14 +70,10 @@ def measure(
     threads: int,
     clock: Callable[[], float] = time.perf_counter,
 ) -> None:
-    """Fill in the seconds of all candidates.
+    """Fill in the seconds of all candidates, which take turns in their order.
 
-    Args:
-        candidates: In the order in which they take turns.
-        blocks: How often each runtime has its block.
-        rounds: How often each candidate has its turn in a block, after one turn to get warm.
-        threads: Of PyTorch; other runtimes are opened with theirs.
-        clock: Seconds of the wall clock, or of the processor.
+    Each runtime has its block ``blocks`` times, in which each candidate has its turn ``rounds``
+    times, after one turn to get warm. Runtimes but PyTorch are opened with their own threads.
     """
     torch.set_num_threads(threads)
     for _ in range(blocks):

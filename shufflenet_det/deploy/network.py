@@ -20,15 +20,10 @@ class DenseNetwork(nn.Module):
     """
 
     def __init__(self, detector: Any, head: Any, *, raw: bool = False) -> None:
-        """Take a detector apart.
+        """Take a detector apart, of which ``head`` is the dense head, or the RPN.
 
-        Args:
-            detector: A detector of mmdet in evaluation mode.
-            head: Its dense head, or its RPN.
-            raw: Return the regressions, not boxes.
-
-        Raises:
-            ValueError: The head is none that can be exported.
+        With ``raw`` the network gives the regressions, not boxes. ValueError if the head is none
+        that can be exported.
         """
         super().__init__()
         self.backbone = detector.backbone

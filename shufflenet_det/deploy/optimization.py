@@ -12,38 +12,28 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from ..backbones.base import LevelBackbone
 from ..backbones.shufflenet_v1 import ShuffleUnitV1
 from ..backbones.shufflenet_v2 import ShuffleNetV2, ShuffleUnitV2
 
 Channel = tuple[int, int]  # the tensor that a channel is made in, and its number there
 
 
-def optimize(model: nn.Module, *, compile: bool = False) -> nn.Module:
+def optimize(model: nn.Module) -> nn.Module:
     """A copy of a network, or of a whole detector, that computes the same in less time.
 
     BatchNorm is folded. On an x86 CPU, convolutions also get channels-last maps and weights in
     oneDNN's own order, with the activation in the same pass, and stages of ShuffleNet V2 read each
     channel from where it was made, in place of a shuffle in every unit. Outputs equal the model's
     to float32's rounding. The copy is for inference, on the device that the model is on.
-
-    Args:
-        model: A module of float32 weights; a backbone or a detector of mmdet, for example.
-        compile: ``torch.compile`` backbone and neck too; that needs a C++ compiler, and up to a
-            minute for every new size of image.
     """
     model = fold_norms(model)
     if not _has_onednn(model):
-        return _compiled(model) if compile else model
+        return model
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if compile:
-        return _compiled(model)
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(parent, ShuffleNetV2) and _is_plain_stage(child):
                 setattr(parent, name, _StageV2(child))
-            elif isinstance(parent, LevelBackbone) and name == "maxpool":
-                setattr(parent, name, _MaxPool(child))
             elif isinstance(child, ShuffleUnitV1) and len(_layers(child.expand)) == 1:
                 setattr(parent, name, _UnitV1(child))
     for parent in list(model.modules()):
@@ -88,13 +78,6 @@ def _has_onednn(model: nn.Module) -> bool:
     )
 
 
-def _compiled(model: Any) -> nn.Module:
-    parts = [getattr(model, name) for name in ("backbone", "neck") if hasattr(model, name)]
-    for part in parts or [model]:
-        part.compile(options={"freezing": True})
-    return model
-
-
 class _Conv(nn.Module):
     """A convolution with its activation, in one pass of oneDNN.
 
@@ -128,8 +111,7 @@ class _Conv(nn.Module):
 
     def forward(self, x: Tensor, added: Tensor | None = None) -> Tensor:
         """The activation of the convolution, or of its sum with ``added``; then ReLU or none."""
-        if x.size(1) == 3 and x.is_contiguous():
-            x = _in_channels_last(x)
+        x = x.contiguous(memory_format=torch.channels_last)
         shape, weight = self._reordered or (None, None)
         if shape != x.shape:  # which order is best depends on it
             weight = torch.ops.mkldnn._reorder_convolution_weight(
@@ -147,15 +129,6 @@ class _Conv(nn.Module):
     def __getstate__(self) -> dict[str, Any]:
         """Without the reordered weights, which can be neither copied nor saved."""
         return {**super().__getstate__(), "_reordered": None}
-
-
-def _in_channels_last(image: Tensor) -> Tensor:
-    """Images, (N, 3, H, W), in channels-last; faster than torch's own copy."""
-    n, channels, height, width = image.shape
-    out = image.new_empty(n, height, width, channels)
-    for i in range(channels):
-        out[..., i] = image[:, i]
-    return out.permute(0, 3, 1, 2)
 
 
 def _attributes(act: nn.Module | None) -> tuple[str, list[float]] | None:
@@ -189,26 +162,6 @@ def _fuse_children(parent: nn.Module) -> None:
 
 def _layers(sequence: nn.Module) -> list[Any]:
     return [layer for layer in sequence.children() if not isinstance(layer, nn.Identity)]
-
-
-class _MaxPool(nn.Module):
-    """3x3 max-pooling of stride 2 as maxima of whole rows, then of columns; no indices are made."""
-
-    def __init__(self, pool: nn.Module) -> None:
-        super().__init__()
-        self.pool = pool
-
-    def forward(self, x: Tensor) -> Tensor:
-        if x.size(2) % 2 or x.size(3) % 2 or getattr(self.pool, "padding", None) != 1:
-            return self.pool(x)
-        out = x.permute(0, 2, 3, 1)
-        for dim in (1, 2):
-            even, odd = out.unflatten(dim, (-1, 2)).unbind(dim + 1)
-            out = torch.maximum(even, odd)
-            n = out.size(dim) - 1
-            rest = out.narrow(dim, 1, n)
-            torch.maximum(rest, odd.narrow(dim, 0, n), out=rest)
-        return out.permute(0, 3, 1, 2)
 
 
 def _shuffle(x: Tensor, groups: int) -> Tensor:

@@ -31,16 +31,10 @@ class Pipeline(nn.Module):
     """A whole detector, from an image to boxes."""
 
     def __init__(self, model: Any, spec: Spec, *, nms: bool, half: bool) -> None:
-        """Take a detector apart.
+        """Take a detector of mmdet apart, ``spec`` being its description.
 
-        Args:
-            model: A detector of mmdet in evaluation mode.
-            spec: What :func:`~shufflenet_det.deploy.spec.describe` says of it.
-            nms: Whether overlapping boxes are removed.
-            half: Compute the network in float16; sizes, boxes and scores stay in float32.
-
-        Raises:
-            ValueError: The head or the RoI extractor is none that can be exported.
+        With ``nms`` overlapping boxes are removed, with ``half`` the network computes in float16.
+        ValueError if the head or the RoI extractor is none that can be exported.
         """
         super().__init__()
         two_stage = hasattr(model, "roi_head")
@@ -53,10 +47,7 @@ class Pipeline(nn.Module):
         self.boxes = Boxes(spec, nms=nms)
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        """Detect.
-
-        Args:
-            image: (height, width, 3), uint8, RGB.
+        """Detect on an image, (height, width, 3), uint8, RGB.
 
         Returns:
             In pixels of that image boxes (n, 4), scores (n,), labels (n,); without NMS boxes (n, 4)

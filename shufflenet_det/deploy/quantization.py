@@ -110,19 +110,15 @@ def inner_nodes(network: Sequence[Any]) -> list[str]:
     for node in network:
         for name in node.input:
             readers[name].append(node)
-    below: dict[str, list[Any]] = {
-        node.name: [reader for out in node.output for reader in readers[out]] for node in network
-    }
-    followed: dict[str, bool] = {}
+
+    def below(node: Any) -> list[Any]:
+        return [reader for out in node.output for reader in readers[out]]
+
+    chosen: set[str] = set()  # whatever a layer is behind
     for node in reversed(network):
-        followed[node.name] = any(
-            n.op_type in _LAYERS or followed[n.name] for n in below[node.name]
-        )
+        if any(n.op_type in _LAYERS or n.name in chosen for n in below(node)):
+            chosen.add(node.name)
     first = next(node for node in network if node.op_type in _LAYERS)
-    outside = {first.name, *(n.name for n in below[first.name] if n.op_type in _ACTIVATIONS)}
+    chosen -= {first.name, *(n.name for n in below(first) if n.op_type in _ACTIVATIONS)}
     kinds = {*_LAYERS, *_BETWEEN}
-    return [
-        node.name
-        for node in network
-        if node.op_type in kinds and followed[node.name] and node.name not in outside
-    ]
+    return [node.name for node in network if node.op_type in kinds and node.name in chosen]

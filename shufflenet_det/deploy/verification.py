@@ -22,22 +22,14 @@ _FILES = ("annotations/instances_val2017.json", "annotations/instances_val.json"
 
 @dataclass
 class Differences:
-    """Largest differences of two detectors' boxes.
-
-    Attributes:
-        images: How many were compared.
-        boxes: Boxes of the first detector.
-        unmatched: Boxes of either that the other has not, by an IoU of ``SAME`` and the class.
-        pixels: The largest difference of matched boxes' sides.
-        score: The largest difference of matched boxes' scores.
-        summaries: COCO's figures of the two by name, 0 to 1, where there were annotations.
-    """
+    """Largest differences of two detectors' boxes."""
 
     images: int = 0
-    boxes: int = 0
-    unmatched: int = 0
-    pixels: float = 0.0
-    score: float = 0.0
+    boxes: int = 0  # of the first detector
+    unmatched: int = 0  # of either, that the other has not, by an IoU of ``SAME`` and the class
+    pixels: float = 0.0  # of matched boxes' sides, at most
+    score: float = 0.0  # of matched boxes, at most
+    # COCO's figures of the two by name, 0 to 1, where there were annotations.
     summaries: list[dict[str, float | None]] = field(default_factory=list)
 
     def add(self, first: Any, second: Any) -> None:

@@ -237,8 +237,9 @@ def test_tensorboard_gets_the_losses(tiny, tmp_path):
 
 
 def test_weights_and_biases_gets_the_losses(tiny, tmp_path, monkeypatch):
-    pytest.importorskip("wandb")
+    wandb = pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
     train(tiny(tmp_path, {"train_cfg.max_epochs": 1}), backends=["wandb"])
+    wandb.finish()  # writes the file; a program does this at its exit
     [run] = tmp_path.glob("*/vis_data/wandb/offline-run-*/*.wandb")
     assert b"loss_bbox" in run.read_bytes()
