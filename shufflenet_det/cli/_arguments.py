@@ -1,11 +1,8 @@
-"""The flags that sub-commands share, named as mmdet names them, and the config they lead to."""
+"""The flags that sub-commands share, named as mmdet names them."""
 
 import argparse
 import os
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from mmengine.config import Config
+from typing import Any
 
 
 def key_value(word: str) -> str:
@@ -75,16 +72,8 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def load_config(args: argparse.Namespace, splits: tuple[str, ...]) -> "Config":
-    """The config that :func:`add_run_arguments` leads to, fitted to the run."""
-    from shufflenet_det.training import load_run_config
-
+def run_options(args: argparse.Namespace) -> dict[str, Any]:
+    """What :func:`add_run_arguments` says beside the config, for the function that reads it."""
     os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
-    return load_run_config(
-        args.config,
-        cfg_options=parse_options(args.cfg_options),
-        work_dir=args.work_dir,
-        launcher=args.launcher,
-        demo=args.demo,
-        splits=splits,
-    )
+    names = ("work_dir", "launcher", "demo")
+    return {"cfg_options": parse_options(args.cfg_options)} | {n: getattr(args, n) for n in names}

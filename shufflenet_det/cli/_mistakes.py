@@ -9,14 +9,13 @@ import dis
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, requires
 from types import TracebackType
 
 SHOW_TRACEBACK = "SHUFFLENET_DET_TRACEBACK"
 _OURS = __package__.partition(".")[0]
 _RAISED_ON_PURPOSE = (ValueError, TypeError, KeyError, RuntimeError, AssertionError)
-# Modules that come with the extra lite.
-_OF_THE_EXTRA = {"torch", "torchvision", "mmengine", "mmdet", "safetensors", "faster_coco_eval"}
-_OF_THE_EXTRA |= {"globox", "filelock"}
 # What torch puts before the message of an error in a data-loading process.
 _IN_WORKER = re.compile(r"Caught \w+ in .*?process \d+\.\s+Original Traceback", re.DOTALL)
 _WORKER_DIED = re.compile(
@@ -51,13 +50,21 @@ def sentence(error: BaseException) -> str | None:
         return _phrase(error, raised=bool(place[1]), file=place[0])
     if isinstance(error, ImportError):
         name = (error.name or "").partition(".")[0]
-        if isinstance(error, ModuleNotFoundError) and name in _OF_THE_EXTRA:
+        if isinstance(error, ModuleNotFoundError) and name in _of_the_extra():
             return f"this needs {name}, which is not installed: pip install 'shufflenet_det[lite]'"
         return None if name == _OURS else _text(error)
     frames = list(_frames(error.__traceback__))
     code, instruction = frames[-1].tb_frame.f_code, frames[-1].tb_lasti
     raised = code.co_code[instruction] == dis.opmap["RAISE_VARARGS"]
     return _phrase(error, raised=raised or _is_wrong_argument(error, frames), file=code.co_filename)
+
+
+def _of_the_extra() -> set[str]:
+    """The modules that the extra lite brings."""
+    with suppress(PackageNotFoundError):
+        lines = [line for line in requires(_OURS) or () if 'extra == "mmdet"' in line]
+        return {re.split(r"[^\w-]", line)[0].replace("-", "_") for line in lines}
+    return set()
 
 
 def _phrase(error: BaseException, *, raised: bool, file: str) -> str | None:

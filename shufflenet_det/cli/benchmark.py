@@ -92,36 +92,35 @@ def run(args: argparse.Namespace) -> None:
     if args.profile:
         print(benchmark.operators(candidates[0]))
     if args.json:
-        _write(args, metrics, provenance)
+        print(f"written: {_write(args, metrics, provenance)}")
     if args.chart:
         _draw(args.chart, metrics)
+        print(f"written: {args.chart}")
 
 
-def _write(args: argparse.Namespace, metrics: dict[str, Any], provenance: dict[str, Any]) -> None:
+def _write(args: argparse.Namespace, metrics: dict[str, Any], provenance: dict[str, Any]) -> Any:
     from shufflenet_det.papers import results
 
     pixels = "x".join(map(str, args.size))
-    sized = args.what in ("backbone", "detector", "train")
-    name = f"performance_{args.what}" + (f"_{pixels}" if sized else "")
-    data: dict[str, Any] = {"name": "a photograph", "pixels": pixels}
-    if args.what in ("eval", "data"):
-        data = {"name": "synthetic", "test_images": args.images}
-    elif args.what == "growth":
-        data = {"name": "a photograph"}
+    name = f"performance_{args.what}"
+    data: dict[str, Any] = {"name": "a photograph"}
     columns = {"network": "name", "ratio": "metrics.ratio:.2f", "ms": "metrics.ms:.1f"}
     columns |= {"lower quartile": "metrics.low:.1f", "upper quartile": "metrics.high:.1f"}
+    options = {key: getattr(args, key) for key in ("threads", "blocks", "rounds", "clock")}
+    if args.what in ("backbone", "detector", "train"):
+        name, data = f"{name}_{pixels}", {**data, "pixels": pixels}
+    if args.what in ("eval", "data"):
+        data = {"name": "synthetic", "test_images": args.images}
     if args.what in ("growth", "data"):
         columns["peak, MB"] = "metrics.peak_mb:.0f"
-    options = {key: getattr(args, key) for key in ("threads", "blocks", "rounds", "clock")}
     if args.what == "train":
         options["batch"] = args.batch
+    shared = {"config": "", "options": options, "seed": None, "data": data, "budget": {}}
+    title = f"Time of {args.what}"
     for label, row in metrics.items():
-        full = {"name": label, "config": "", "options": options, "seed": None, "data": data}
-        full |= {"budget": {}, "metrics": row, **provenance}
-        path = results.add(
-            name, full, title=f"Time of {args.what}", columns=columns, folder=args.json
-        )
-    print(f"written: {path}")
+        full = {"name": label, "metrics": row, **shared, **provenance}
+        path = results.add(name, full, title=title, columns=columns, folder=args.json)
+    return path
 
 
 def _draw(path: str, metrics: dict[str, Any]) -> None:
@@ -135,4 +134,3 @@ def _draw(path: str, metrics: dict[str, Any]) -> None:
     axes.invert_yaxis()
     axes.set_xlabel("ms, median and quartiles")
     figure.savefig(path)
-    print(f"written: {path}")

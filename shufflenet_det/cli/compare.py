@@ -30,23 +30,19 @@ def run(args: argparse.Namespace) -> None:
     for name, value in first["metrics"].items():
         table.add_row(name, *_cells(value, second["metrics"][name]), "")
     table.add_section()
-    theirs = {row["name"]: row for row in second["per_class"]}
-    rows = [
-        (row["name"], _percent(row["AP"]), _percent(theirs.get(row["name"], {}).get("AP")), row)
-        for row in first["per_class"]
-    ]
-    rows.sort(key=lambda r: (r[2] or 0) - (r[1] or 0))
-    for name, one, other, row in rows:
+    theirs = {row["name"]: _percent(row) for row in second["per_class"]}
+    rows = [(_percent(row), theirs.get(row["name"]), row) for row in first["per_class"]]
+    rows.sort(key=lambda entry: (entry[1] or 0) - (entry[0] or 0))
+    for one, other, row in rows:
         if row["boxes"]:
-            table.add_row(f"AP {name}", *_cells(one, other), str(row["boxes"]))
+            table.add_row(f"AP {row['name']}", *_cells(one, other), str(row["boxes"]))
     Console().print(table)
 
 
-def _percent(value: float | None) -> float | None:
-    return None if value is None else 100 * value
+def _percent(row: dict[str, Any]) -> float | None:
+    return None if row["AP"] is None else 100 * row["AP"]
 
 
-def _cells(one: Any, other: Any) -> tuple[str, str, str]:
-    texts = ["-" if value is None else f"{value:.1f}" for value in (one, other)]
-    known = one is not None and other is not None
-    return texts[0], texts[1], f"{other - one:+.1f}" if known else ""
+def _cells(one: float | None, other: float | None) -> list[str]:
+    difference = "" if one is None or other is None else f"{other - one:+.1f}"
+    return [*("-" if value is None else f"{value:.1f}" for value in (one, other)), difference]

@@ -34,8 +34,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Export, then compare with the detector in PyTorch."""
-    from shufflenet_det.deploy import export, verify
+    from pathlib import Path
+
+    import numpy as np
+
+    from shufflenet_det.deploy import Detector, export, verify
+    from shufflenet_det.deploy.runtime.engines import RUNTIMES
     from shufflenet_det.deploy.verification import compare, find_dataset, photographs
+    from shufflenet_det.detector.sources import read_image
 
     if args.verify:
         find_dataset(args.verify)
@@ -51,16 +57,18 @@ def run(args: argparse.Namespace) -> None:
     print(f"written: {args.out}")
 
     def reference(image: Any) -> Any:
-        import numpy as np
-
-        from shufflenet_det.detector.sources import read_image
-
         found: Any = torch_model(read_image(image))
         names = [torch_model.classes[label] for label in found.class_id]
         found.data["class_name"] = np.array(names, dtype=str)
         return found
 
-    exported = _runtimes(args.out)
+    exported = {}
+    for name, (_, _, suffixes) in RUNTIMES.items():
+        if Path(args.out).suffix in suffixes:
+            try:
+                exported[name] = Detector(args.out, runtime=name)
+            except ImportError as error:
+                print(f"not compared with PyTorch: {error}")
     if not exported:
         return
     if args.verify:
@@ -73,20 +81,3 @@ def run(args: argparse.Namespace) -> None:
             print(f"{name}: {differences.cost:.2f} points of mAP less than PyTorch")
     if (args.half or args.int8) and not args.verify:
         print("what this costs in mAP: export with --verify DATASET")
-
-
-def _runtimes(out: str) -> dict[str, Any]:
-    """The exported model on every runtime that reads it and is installed."""
-    from pathlib import Path
-
-    from shufflenet_det.deploy import Detector
-    from shufflenet_det.deploy.runtime.engines import RUNTIMES
-
-    found = {}
-    for name, (_, _, suffixes) in RUNTIMES.items():
-        if Path(out).suffix in suffixes:
-            try:
-                found[name] = Detector(out, runtime=name)
-            except ImportError as error:
-                print(f"not compared with PyTorch: {error}")
-    return found

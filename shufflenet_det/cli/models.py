@@ -27,20 +27,15 @@ def run(args: argparse.Namespace) -> None:
 
     rows: list[dict[str, Any]] = []
     for name, record in sorted(ready_detectors().items()):
-        path = weights_path(record)
-        metrics = record.metrics
-        rows.append(
-            {
-                "name": name,
-                "image": metrics["image size"],
-                "mAP": metrics["COCO mAP"],
-                "parameters": metrics["parameters"],
-                "multiply-adds": metrics["multiply-adds"],
-                "licence": record.licence,
-                "weights": str(path) if path.is_file() else record.url,
-                "at hand": path.is_file(),
-            }
-        )
+        path, metrics = weights_path(record), record.metrics
+        row: dict[str, Any] = {
+            "name": name,
+            "image": metrics["image size"],
+            "mAP": metrics["COCO mAP"],
+        }
+        row |= {key: metrics[key] for key in ("parameters", "multiply-adds")}
+        row |= {"licence": record.licence, "at hand": path.is_file()}
+        rows.append(row | {"weights": str(path) if path.is_file() else record.url})
     if args.json:
         print(json.dumps(rows, indent=2))
         return

@@ -2,7 +2,7 @@
 
 import argparse
 
-from ._arguments import add_run_arguments, add_training_arguments, parse_options
+from ._arguments import add_run_arguments, add_training_arguments, run_options
 
 EXAMPLE = "shufflenet-det pretrain pretrain/shufflenetv2_imagenet --data-root IMAGENET"
 
@@ -39,20 +39,14 @@ def run(args: argparse.Namespace) -> None:
         args.parser.error("--eval-only needs --weights FILE, and --weights needs --eval-only")
     if args.demo and args.data_root:
         args.parser.error("--demo uses synthetic images: leave out --data-root")
-    import os
-
-    os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
     from shufflenet_det import pretraining
 
     cfg = pretraining.load_pretrain_config(
         args.config,
-        cfg_options=parse_options(args.cfg_options),
         data_root=args.data_root,
         batch_size=args.batch_size,
-        work_dir=args.work_dir,
-        launcher=args.launcher,
-        demo=args.demo,
         weights=args.weights,
+        **run_options(args),
     )
     if args.eval_only:
         metrics = pretraining.evaluate(cfg)

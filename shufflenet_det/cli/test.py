@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from ._arguments import add_run_arguments, load_config
+from ._arguments import add_run_arguments, run_options
 
 EXAMPLE = (
     "shufflenet-det test ssdlite320_shufflenet_coco \\\n"
@@ -30,6 +30,7 @@ def run(args: argparse.Namespace) -> None:
         raise FileNotFoundError(f"checkpoint {args.checkpoint!r} not found")
     if args.out is not None and not args.out.endswith((".pkl", ".pickle")):
         raise ValueError(f"--out {args.out!r}: must end in .pkl or .pickle")
-    from shufflenet_det.training import test
+    from shufflenet_det.training import load_run_config, test
 
-    test(load_config(args, splits=("test",)), args.checkpoint, out=args.out, show_dir=args.show_dir)
+    cfg = load_run_config(args.config, splits=("test",), **run_options(args))
+    test(cfg, args.checkpoint, out=args.out, show_dir=args.show_dir)

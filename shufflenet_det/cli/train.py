@@ -6,7 +6,7 @@ Several GPUs: torchrun --nproc_per_node=8 -m shufflenet_det.cli train CONFIG --l
 import argparse
 from pathlib import Path
 
-from ._arguments import add_run_arguments, add_training_arguments, load_config
+from ._arguments import add_run_arguments, add_training_arguments, run_options
 
 EXAMPLE = "shufflenet-det train faster_rcnn_shufflenet_coco --demo"
 
@@ -67,9 +67,9 @@ def run(args: argparse.Namespace) -> None:
     from shufflenet_det.config_files import find_config
 
     find_config(args.config)  # before the imports that take seconds
-    from shufflenet_det.training import train
+    from shufflenet_det.training import load_run_config, train
 
-    cfg = load_config(args, splits=("train", "val"))
+    cfg = load_run_config(args.config, splits=("train", "val"), **run_options(args))
     train(
         cfg,
         amp=args.amp,
