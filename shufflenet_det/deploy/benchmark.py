@@ -144,12 +144,13 @@ def backbones(size: tuple[int, int], threads: int, missing: Missing) -> list[Can
     return found
 
 
-def torchvision_v2() -> nn.Module:
-    """torchvision's ShuffleNetV2 1.0x as a backbone: the maps of its three stages."""
-    from torchvision.models import shufflenet_v2_x1_0
+def torchvision_v2(width: float = 1.0) -> nn.Module:
+    """torchvision's ShuffleNetV2 as a backbone: the maps of its three stages."""
+    from torchvision.models import get_model
     from torchvision.models.feature_extraction import create_feature_extractor
 
-    return create_feature_extractor(shufflenet_v2_x1_0().eval(), ["stage2", "stage3", "stage4"])
+    network = get_model(f"shufflenet_v2_x{width:.1f}".replace(".", "_")).eval()
+    return create_feature_extractor(network, ["stage2", "stage3", "stage4"])
 
 
 def no_grad(network: Callable[..., Any], *arguments: Any) -> Callable[[], Any]:
@@ -398,20 +399,16 @@ def annotations(images: int) -> list[Candidate]:
 
 def growth(missing: Missing) -> list[Candidate]:
     """V2 by side, batch and width, ours and torchvision's as it comes."""
-    from torchvision import models
-
     found: list[Candidate] = []
     cases = [(side, 1, 1.0) for side in (320, 160, 640, 1280)]
     cases += [(320, batch, 1.0) for batch in (8, 32)] + [(320, 1, w) for w in (0.5, 1.5, 2.0)]
     for side, batch, width in cases:
         x = image(side, side, batch)
         kind = f"side {side}, batch {batch}, width {width:g}x"
-        peer = getattr(models, f"shufflenet_v2_x{width:.1f}".replace(".", "_"))().eval()
-        peer.conv5 = peer.fc = nn.Identity()
         network = optimize(ShuffleNetV2(widen_factor=width))
         base = f"ours, {kind}"
         found.append(Candidate(base, no_grad(network, x), base=found[0].name if found else base))
-        run = no_grad(lambda m=peer, x=x: m.stage4(m.stage3(m.stage2(m.maxpool(m.conv1(x))))))
+        run = no_grad(torchvision_v2(width), x)
         found.append(Candidate(f"torchvision, {kind}", run, base=found[0].name))
     return found
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
 
-from ..host.ops.roi_pooling import bins_of
+from ..host.ops.rois import bins_of
 from .network import DenseNetwork, RoINetwork
 from .spec import Spec, suppression
 

@@ -16,14 +16,16 @@ from ..config_files import dicts_in
 # What is put in: half the width, which is enough to try the rest.
 BACKBONE = {"type": "shufflenet_det.ShuffleNetV2", "widen_factor": 0.5}
 CHANNELS = (24, 48, 96, 192)  # of levels 0 to 3, strides 4 to 32
-# Strides of a stock backbone's outputs are 2 ** (index + shift); here as (shift, default indices).
-_PYRAMIDS = {
-    "CSPDarknet": (1, (2, 3, 4)),
-    "CSPNeXt": (1, (2, 3, 4)),
-    "Darknet": (0, (3, 4, 5)),
-    "EfficientNet": (0, (3, 4, 5)),
+# Strides of a stock backbone's outputs by index; all of them are the default.
+_STRIDES = {
+    "CSPDarknet": {2: 8, 3: 16, 4: 32},
+    "CSPNeXt": {2: 8, 3: 16, 4: 32},
+    "Darknet": {3: 8, 4: 16, 5: 32},
+    "EfficientNet": {3: 8, 4: 16, 5: 32},
+    "HourglassNet": {0: 4},
+    "MobileNetV2": {1: 4, 2: 8, 3: 16, 4: 16, 5: 32, 6: 32, 7: 32},
+    "SSDVGG": {3: 8, 4: 16},
 }
-_MOBILENET_V2 = {1: 4, 2: 8, 3: 16, 4: 16, 5: 32, 6: 32, 7: 32}
 # Backbones that are the method itself, or what they give is no feature map of their own.
 _METHODS = {
     "TridentResNet": "TridentNet is a backbone: its three branches are what there is to train",
@@ -99,16 +101,9 @@ def _strides(backbone: Cfg) -> tuple[int, ...]:
         raise NotApplicable("the model names no backbone of mmdet's")
     if kind in _METHODS:
         raise NotApplicable(_METHODS[kind])
-    if kind == "SSDVGG":
-        return (8, 16)
-    if kind == "HourglassNet":
-        return (4,)
     indices: Any = backbone.get("out_indices")
-    if kind == "MobileNetV2":
-        return tuple(_MOBILENET_V2[index] for index in indices)
-    if kind in _PYRAMIDS:
-        shift, default = _PYRAMIDS[kind]
-        return tuple(2 ** (index + shift) for index in indices or default)
+    if kind in _STRIDES:
+        return tuple(_STRIDES[kind][index] for index in indices or _STRIDES[kind])
     steps = backbone.get("strides", (1, 2, 2, 2))
     if kind.startswith("PyramidVision") or any(step not in (1, 2) for step in steps):
         steps = (1, 2, 2, 2)  # of a transformer, whose first step is the stem's

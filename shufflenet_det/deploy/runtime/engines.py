@@ -17,12 +17,11 @@ from .decode import decode_level
 
 METADATA = "shufflenet_det"
 Spec = dict[str, Any]
-_NUMBER = (int, float)
 _FIELDS: dict[str, type | tuple[type, ...]] = {
     "classes": list,
     "input": dict,
-    **dict.fromkeys(("nms_pre", "score_threshold", "iou_threshold"), _NUMBER),
-    **dict.fromkeys(("max_boxes", "min_box_size"), _NUMBER),
+    **dict.fromkeys(("nms_pre", "max_boxes", "min_box_size"), (int, float)),
+    **dict.fromkeys(("score_threshold", "iou_threshold"), (int, float)),
 }
 Engine = Callable[[np.ndarray], list[np.ndarray]]
 

@@ -9,14 +9,13 @@ torchvision rounds a RoI to whole cells before RoIPool divides it into bins, mmc
 the bins are computed here, and each of them is handed to torchvision's kernel as a RoI of one bin.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from .kernel import compute_dtype, kernel
-from .rois import readable_rois
+from .rois import bins_of, readable_rois
 
 # Values of RoIPool's output that are computed at once; bounds the copies to about 200 MiB.
 _VALUES_AT_ONCE = 2**24
@@ -113,32 +112,3 @@ def _pool(
     pooled = kernel("roi_pool", input.dtype, input, bins.reshape(-1, 5), 1.0, 1, 1)
     for written, values in zip((output, argmax), pooled, strict=True):
         written.copy_(values.view(-1, *size, input.size(1)).permute(0, 3, 1, 2))
-
-
-def bins_of(
-    rois: Tensor, cells: Sequence[int], size: Sequence[int], spatial_scale: float
-) -> Tensor:
-    """The bins of RoIPool as RoIs on the map: index of the image and first and last cells.
-
-    Args:
-        rois: ``(n, 5)``.
-        cells: Height and width of the map.
-        size: Bins of a RoI, h and w.
-        spatial_scale: Cells per pixel.
-
-    Returns:
-        ``(n, h, w, 5)``; an empty bin lies out of the map.
-    """
-    start = rois[:, [2, 1]] * spatial_scale  # (n, 2), y before x
-    end = (rois[:, [4, 3]] + 1) * spatial_scale
-    first, last = [], []  # cells of each bin, y and x, in shapes that make (n, h, w) of both
-    for axis, shape in enumerate(((-1, size[0], 1), (-1, 1, size[1]))):
-        edge = torch.arange(size[axis] + 1, dtype=rois.dtype, device=rois.device)
-        edges = edge * ((end - start)[:, axis, None] / size[axis]) + start[:, axis, None]
-        first.append(edges[:, :-1].floor().clamp(0, cells[axis]).view(shape))
-        last.append(edges[:, 1:].ceil().clamp(0, cells[axis]).view(shape) - 1)
-    well_formed = (end > start).all(1)[:, None, None]
-    filled = well_formed & (last[0] >= first[0]) & (last[1] >= first[1])  # (n, h, w)
-    outside = torch.full_like(filled, 1, dtype=rois.dtype) * (cells[0] + cells[1])
-    corners = [torch.where(filled, edge, outside) for edge in (*first[::-1], *last[::-1])]
-    return torch.stack([rois[:, 0, None, None].expand_as(filled), *corners], dim=-1)

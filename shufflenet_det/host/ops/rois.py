@@ -5,6 +5,8 @@ read and write other memory or end the process, and a box of millions of cells w
 cell takes all memory.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -57,3 +59,32 @@ def readable_rois(rois: Tensor, shape: torch.Size, spatial_scale: float, cut: bo
     cut_boxes = boxes.clamp(low, high) if cut else boxes
     boxes = torch.where((boxes.abs() < _TOO_FAR).all(1, keepdim=True), cut_boxes, outside)
     return torch.cat([rois[:, :1].to(boxes.dtype), boxes], dim=1)
+
+
+def bins_of(
+    rois: Tensor, cells: Sequence[int], size: Sequence[int], spatial_scale: float
+) -> Tensor:
+    """The bins of RoIPool as RoIs on the map: index of the image and first and last cells.
+
+    Args:
+        rois: ``(n, 5)``.
+        cells: Height and width of the map.
+        size: Bins of a RoI, h and w.
+        spatial_scale: Cells per pixel.
+
+    Returns:
+        ``(n, h, w, 5)``; an empty bin lies out of the map.
+    """
+    start = rois[:, [2, 1]] * spatial_scale  # (n, 2), y before x
+    end = (rois[:, [4, 3]] + 1) * spatial_scale
+    first, last = [], []  # cells of each bin, y and x, in shapes that make (n, h, w) of both
+    for axis, shape in enumerate(((-1, size[0], 1), (-1, 1, size[1]))):
+        edge = torch.arange(size[axis] + 1, dtype=rois.dtype, device=rois.device)
+        edges = edge * ((end - start)[:, axis, None] / size[axis]) + start[:, axis, None]
+        first.append(edges[:, :-1].floor().clamp(0, cells[axis]).view(shape))
+        last.append(edges[:, 1:].ceil().clamp(0, cells[axis]).view(shape) - 1)
+    well_formed = (end > start).all(1)[:, None, None]
+    filled = well_formed & (last[0] >= first[0]) & (last[1] >= first[1])  # (n, h, w)
+    outside = torch.full_like(filled, 1, dtype=rois.dtype) * (cells[0] + cells[1])
+    corners = [torch.where(filled, edge, outside) for edge in (*first[::-1], *last[::-1])]
+    return torch.stack([rois[:, 0, None, None].expand_as(filled), *corners], dim=-1)
