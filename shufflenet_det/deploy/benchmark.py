@@ -73,18 +73,19 @@ def measure(
     """Fill in the seconds of all candidates, which take turns in their order.
 
     Each runtime has its block ``blocks`` times, in which each candidate has its turn ``rounds``
-    times, after one turn to get warm. Runtimes but PyTorch are opened with their own threads.
+    times: a call to get warm, and one that is timed. Runtimes other than PyTorch are opened with
+    their own threads.
     """
     torch.set_num_threads(threads)
     for _ in range(blocks):
         for runtime in dict.fromkeys(candidate.runtime for candidate in candidates):
             block = [candidate for candidate in candidates if candidate.runtime == runtime]
-            for turn in range(rounds + 1):
+            for _ in range(rounds):
                 for candidate in block:
+                    candidate.run()  # caches and memory hold what another one has left
                     start = clock()
                     candidate.run()
-                    if turn:
-                        candidate.seconds.append(clock() - start)
+                    candidate.seconds.append(clock() - start)
 
 
 def operators(candidate: Candidate, rows: int = 12) -> str:
