@@ -56,10 +56,7 @@ def download_coco(
         archives: The parts that exist, by the folder that each becomes.
 
     Raises:
-        ValueError: A part does not exist, or an archive is not what it should be.
-        ConnectionError: The network keeps failing, or the server has another file.
-        FileExistsError: A part's folder is there and not whole.
-        OSError: There is too little room on the disk.
+        OSError, ValueError: The message says which part failed and what to do.
     """
     from torchvision.datasets.utils import check_md5, extract_archive
 
@@ -172,14 +169,8 @@ def _fetch(archive: Archive, path: Path, have: int, bar: tqdm) -> None:
 def require_dataset_files(dataset: Mapping[str, Any]) -> None:
     """Raise unless the annotation file and the images of a dataset are where its config says.
 
-    Args:
-        dataset: A ``dataset`` of a dataloader of an mmdet config, wrapped or not, with
-            ``ann_file``, ``data_root`` and ``data_prefix``. Addresses with a scheme, ``s3://…``,
-            are not looked at.
-
-    Raises:
-        FileNotFoundError: One of them is absent, or the folder is empty. The message says
-            what was looked for, how COCO is got, and that there is a demo data set.
+    The ``dataset`` of a dataloader may be wrapped. Addresses with a scheme, ``s3://…``, are not
+    looked at.
     """
     for one in dicts_in(dataset):
         if not one.get("ann_file"):
