@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # ``type='shufflenet_det.NAME'``.
 _LAZY = {
     "BilinearPAN": ".detectors.ghost_pan",
-    "ChannelsLast": ".training.channels_last",
+    "ChannelsLast": ".training.hooks",
     "Detector": ".detector",
     "EstimateStatistics": ".detectors.statistics",
     "FasterRCNNC4": ".detectors.stage4_head",

@@ -19,7 +19,7 @@ from shufflenet_det.config_files import config_names
 from shufflenet_det.host.amp import enable as enable_amp
 from shufflenet_det.training import configs
 from shufflenet_det.training import demo as demo_module
-from shufflenet_det.training.channels_last import ChannelsLast
+from shufflenet_det.training.hooks import ChannelsLast
 
 ROOT = Path(__file__).parent.parent
 ALL = [f"configs/{name}.py" for name in config_names()]

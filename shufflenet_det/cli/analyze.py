@@ -57,6 +57,7 @@ def run(args: argparse.Namespace) -> None:
     from contextlib import redirect_stdout
 
     from rich.console import Console
+    from rich.markdown import Markdown
 
     from shufflenet_det.papers import report
 
@@ -77,4 +78,4 @@ def run(args: argparse.Namespace) -> None:
         if not console.is_terminal:
             console.width = 200  # a file or a pipe
         console.print(title, soft_wrap=True)
-        console.print(report.table(rows))
+        console.print(Markdown(report.markdown(rows)))

@@ -48,7 +48,6 @@ def read_and_repair(
         The content, and one sentence for each kind of repair.
 
     Raises:
-        FileNotFoundError: The file does not exist.
         ValueError: It is not JSON, or not in COCO's format; names the file and the entry.
     """
     place, state = os.path.abspath(path), os.stat(path)

@@ -253,11 +253,9 @@ def _size(path: Path, decode: bool) -> tuple[int, int]:
 
 
 def check_parts(parts: Mapping[str, tuple[Json, str | Path]], *, pixels: bool = False) -> Findings:
-    """Check that no image is in two parts of a data set.
+    """Check that no image is in two parts of a data set, each a content and its image folder.
 
-    Args:
-        parts: By name, the content of each annotation file and its image folder.
-        pixels: Compare the files' bytes too, which finds copies under other names.
+    ``pixels`` compares the files' bytes too, which finds copies under other names.
     """
     found = Findings()
     seen: dict[str, tuple[str, str]] = {}
@@ -284,9 +282,8 @@ def check_run_data(
     """Check the data sets that a config reads, before the first step.
 
     Args:
-        cfg: A config of mmdet with ``train_dataloader``, ``val_dataloader``, …; only data sets of
-            type CocoDataset are looked at.
-        parts: Which loaders to look at.
+        cfg: A config of mmdet; only data sets of type CocoDataset are looked at.
+        parts: Whose dataloaders to look at.
         full: Read every pixel of every image, and not some images' headers.
 
     Raises:
@@ -348,10 +345,8 @@ def fix(content: Json, root: str | Path) -> tuple[Json, list[str]]:
 
     Images that are missing, unreadable or of another size are taken out with their boxes, except
     where every box fits into the file's real size: then that is written. Boxes are clipped to
-    their image; those without area and those of no image or no category are taken out.
-
-    Returns:
-        The new content, and one sentence for each kind of change.
+    their image; those without area and those of no image or no category are taken out. Also
+    returned is one sentence for each kind of change.
     """
     changes: Counter[str] = Counter()
     boxes: dict[Any, list[Json]] = {}

@@ -5,7 +5,7 @@ import shutil
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from ..config_files import dicts_in
+from .categories import read_facts
 from .folders import has_content
 
 _CHUNK = 1 << 20  # bytes
@@ -28,40 +29,11 @@ class Archive(NamedTuple):
     md5: str
     files: int  # in the folder; 0: those in ``needed``
     unpacked: int  # bytes, about
-    needed: tuple[str, ...] = ()
+    needed: Sequence[str] = ()
 
 
-COCO_2017: dict[str, Archive] = {
-    "annotations": Archive(
-        url="http://images.cocodataset.org/annotations/annotations_trainval2017.zip",
-        size=252_907_541,
-        md5="f4bbac642086de4f52a3fdda2de5fa2c",
-        files=0,
-        unpacked=840_000_000,
-        needed=("instances_train2017.json", "instances_val2017.json"),
-    ),
-    "val2017": Archive(
-        url="http://images.cocodataset.org/zips/val2017.zip",
-        size=815_585_330,
-        md5="442b8da7639aecaf257c1dceb8ba8c80",
-        files=5_000,
-        unpacked=820_000_000,
-    ),
-    "train2017": Archive(
-        url="http://images.cocodataset.org/zips/train2017.zip",
-        size=19_336_861_798,
-        md5="cced6f7f71b7629ddf16f17bbcfab6b2",
-        files=118_287,
-        unpacked=19_400_000_000,
-    ),
-}
-"""The parts of COCO 2017 that detection needs, by the name of the folder that each becomes.
-
-COCO publishes no checksums. These are the ones in PaddleDetection (``ppdet/utils/download.py``)
-and in Intel's neural-compressor (``download_dataset.sh`` of its Mask R-CNN example), which
-agree; sizes are the ``Content-Length`` of the server, numbers of images those of
-https://cocodataset.org/#download.
-"""
+COCO_2017 = {part: Archive(**facts) for part, facts in read_facts()["archives"].items()}
+"""The parts of COCO 2017 that detection needs, by the name of the folder that each becomes."""
 
 
 def download_coco(
@@ -84,10 +56,7 @@ def download_coco(
         archives: The parts that exist, by the folder that each becomes.
 
     Raises:
-        ValueError: A part does not exist, or an archive is not what it should be.
-        ConnectionError: The network keeps failing, or the server has another file.
-        FileExistsError: A part's folder is there and not whole.
-        OSError: There is too little room on the disk.
+        OSError, ValueError: The message says which part failed and what to do.
     """
     from torchvision.datasets.utils import check_md5, extract_archive
 
@@ -200,14 +169,8 @@ def _fetch(archive: Archive, path: Path, have: int, bar: tqdm) -> None:
 def require_dataset_files(dataset: Mapping[str, Any]) -> None:
     """Raise unless the annotation file and the images of a dataset are where its config says.
 
-    Args:
-        dataset: A ``dataset`` of a dataloader of an mmdet config, wrapped or not, with
-            ``ann_file``, ``data_root`` and ``data_prefix``. Addresses with a scheme, ``s3://…``,
-            are not looked at.
-
-    Raises:
-        FileNotFoundError: One of them is absent, or the folder is empty. The message says
-            what was looked for, how COCO is got, and that there is a demo data set.
+    The ``dataset`` of a dataloader may be wrapped. Addresses with a scheme, ``s3://…``, are not
+    looked at.
     """
     for one in dicts_in(dataset):
         if not one.get("ann_file"):

@@ -154,9 +154,6 @@ def write(source: Source, folder: str | Path, out: str | Path) -> None:
         source: What :func:`.formats.read_source` has read.
         folder: From where.
         out: The new folder; it must not exist, or be empty.
-
-    Raises:
-        FileExistsError: ``out`` has content.
     """
     with whole_folder(out) as scratch:
         for part, content in source.parts.items():

@@ -36,9 +36,7 @@ def check_papers_split(
         What was counted, by the split's name.
 
     Raises:
-        FileNotFoundError: An annotation file is not there.
-        ValueError: A file is no annotation file, counts differ, splits share images, objects belong
-            to no image, or images are missing; all that was found is listed.
+        FileNotFoundError, ValueError: It is not the split; all that was found is listed.
     """
     root = Path(root)
     counted: dict[str, Counts] = {}

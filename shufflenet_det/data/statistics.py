@@ -13,64 +13,44 @@ SIZES = {"small": 32**2, "medium": 96**2, "large": float("inf")}
 
 
 def statistics(content: Json, size: int = 416) -> dict[str, Any]:
-    """Count a data set's content.
+    """Count the content of a data set in COCO's form.
 
-    Args:
-        content: In COCO's form.
-        size: The side in pixels to which a detector resizes images; box sizes are given there.
-
-    Returns:
-        ``images``, ``images_without_boxes``, ``boxes``, ``crowds``; ``classes``, by name: boxes,
-        images, and boxes by COCO's three sizes; ``box_side``, percentiles of the square root of
-        the boxes' area at ``size``; ``boxes_by_stride``: how many boxes are smaller than 8, 16,
-        32 and 64 pixels there.
+    Box sizes are the square root of the boxes' area, in pixels, where a detector resizes images to
+    a side of ``size``: ``box_side`` has percentiles, ``boxes_by_stride`` how many are smaller than
+    each stride. ``classes`` has boxes, images, and boxes by COCO's three sizes.
     """
     images = {image["id"]: image for image in content["images"]}
     names = {category["id"]: category["name"] for category in content["categories"]}
     boxes = [box for box in content["annotations"] if box["image_id"] in images]
-    classes: dict[str, Any] = {name: Counter() for name in names.values()}
-    images_of: dict[str, set] = {name: set() for name in classes}
+    classes: dict[str, Counter] = {name: Counter(images=0) for name in names.values()}
     sides = []
     for box in boxes:
         image = images[box["image_id"]]
         width, height = box["bbox"][2:]
         name = names.get(box["category_id"], f"unknown class {box['category_id']!r}")
-        counts = classes.setdefault(name, Counter())
-        counts["boxes"] += 1
-        counts[next(kind for kind, area in SIZES.items() if box["area"] < area)] += 1
-        images_of.setdefault(name, set()).add(box["image_id"])
+        kind = next(kind for kind, area in SIZES.items() if box["area"] < area)
+        classes.setdefault(name, Counter(images=0)).update(("boxes", kind))
         scaled = width * size / image["width"] * height * size / image["height"]
         sides.append(max(scaled, 0) ** 0.5)
-    percentiles = np.percentile(sides, [5, 25, 50, 75, 95]) if sides else []
+    for category, _ in {(box["category_id"], box["image_id"]) for box in boxes}:
+        classes[names.get(category, f"unknown class {category!r}")]["images"] += 1
+    at = (5, 25, 50, 75, 95)
+    percentiles = np.percentile(sides, at).tolist() if sides else []
     return {
         "images": len(images),
         "images_without_boxes": len(images) - len({box["image_id"] for box in boxes}),
         "boxes": len(boxes),
         "crowds": sum(bool(box["iscrowd"]) for box in boxes),
-        "classes": {
-            name: {"images": len(images_of[name]), **counts} for name, counts in classes.items()
-        },
-        "box_side": dict(
-            zip(("5%", "25%", "50%", "75%", "95%"), map(float, percentiles), strict=False)
-        ),
+        "classes": {name: dict(counts) for name, counts in classes.items()},
+        "box_side": {f"{p}%": side for p, side in zip(at, percentiles, strict=False)},
         "boxes_by_stride": {
             stride: sum(side < stride for side in sides) for stride in (8, 16, 32, 64)
         },
     }
 
 
-def contact_sheet(
-    content: Json, root: str | Path, out: str | Path, count: int = 16, seed: int = 0
-) -> None:
-    """Draw some images of a data set with their boxes side by side, as one PNG.
-
-    Args:
-        content: In COCO's form.
-        root: The folder that file names start from.
-        out: The PNG file.
-        count: How many images, at most.
-        seed: Which images.
-    """
+def contact_sheet(content: Json, root: str | Path, out: str | Path) -> None:
+    """Draw sixteen images of a data set in ``root`` with their boxes side by side, as one PNG."""
     import cv2
     import supervision as sv
 
@@ -78,7 +58,7 @@ def contact_sheet(
 
     names = {category["id"]: category["name"] for category in content["categories"]}
     order = {identifier: index for index, identifier in enumerate(names)}
-    chosen = np.random.default_rng(seed).permutation(len(content["images"]))[:count]
+    chosen = np.random.default_rng(0).permutation(len(content["images"]))[:16]
     tiles = []
     for image in (content["images"][index] for index in sorted(chosen)):
         pixels: Any = cv2.imread(str(Path(root, image["file_name"])))

@@ -36,12 +36,6 @@ def split(
         seed: Of the order among equals.
         group_by: A regular expression; images whose file names give the same match (its first
             group, if it has one) stay in one part.
-
-    Returns:
-        A content for each part, with the same categories.
-
-    Raises:
-        ValueError: The fractions do not add up to 1, or there are fewer groups than parts.
     """
     if abs(sum(fractions.values()) - 1) > 1e-6 or min(fractions.values()) <= 0:
         raise ValueError(f"fractions {dict(fractions)}: must be above 0 and add up to 1")

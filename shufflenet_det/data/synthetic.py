@@ -101,14 +101,11 @@ def make_demo_dataset(
 
     Args:
         root: The folder that will hold ``annotations``, ``train2017`` and ``val2017``; returned.
-        train_images: Images in ``train2017``, at least 2.
-        val_images: Images in ``val2017``, at least 2.
-        width: Pixels, at least 64.
-        height: Pixels, at least 64.
+        train_images, val_images: How many, at least 2.
+        width, height: Pixels, at least 64.
         seed: At least 0.
 
     Raises:
-        ValueError: An argument is out of its range.
         FileExistsError: ``root`` holds anything else.
     """
     counts = _checked_counts(train_images, val_images, seed, least=2)
@@ -131,12 +128,10 @@ def make_demo_classes(
 
     Args:
         root: The folder that will hold ``train/CLASS`` and ``val/CLASS``; returned.
-        train_images: Images of each class in ``train``, at least 1.
-        val_images: Images of each class in ``val``, at least 1.
+        train_images, val_images: How many of each class, at least 1.
         seed: At least 0.
 
     Raises:
-        ValueError: An argument is out of its range.
         FileExistsError: ``root`` holds anything else.
     """
     counts = _checked_counts(train_images, val_images, seed, least=1)
@@ -163,8 +158,7 @@ def draw_scene(
 
     Args:
         rng: The source of all chance.
-        width: Pixels.
-        height: Pixels.
+        width, height: Pixels.
         objects: How many objects to try; one that would be mostly hidden is left out.
         crowd: Whether a heap of small objects of one category is among them.
 

@@ -1,5 +1,6 @@
 """What NanoDet does to images (github.com/RangiLyu/nanodet, ``nanodet/data/transform``)."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -41,38 +42,28 @@ def fit(size: Any, scale: Any, keep_ratio: bool) -> np.ndarray:
     return matrix
 
 
+@dataclass(eq=False)
 class RandomWarp(BaseTransform):
     """Scale, stretch, flip and move an image about its centre, and resize it: one warp.
 
     What lies outside the image is black. Boxes are clipped and none is dropped, so that a box may
     be left without an area, as NanoDet has it. The image gets the size of ``scale`` in any case.
+
+    Attributes:
+        scale: Width and height of the result, pixels.
+        keep_ratio: Resize both sides by one factor, the image in the middle.
+        zoom: Range of the factor of both sides.
+        stretch: Range of a further factor of each side.
+        flip: Probability of mirroring left and right.
+        translate: How far the centre moves at most, in parts of each side.
     """
 
-    def __init__(
-        self,
-        scale: tuple[int, int],
-        keep_ratio: bool = False,
-        zoom: Range = (0.6, 1.4),
-        stretch: Range = (0.8, 1.2),
-        flip: float = 0.5,
-        translate: float = 0.2,
-    ) -> None:
-        """Keep the ranges.
-
-        Args:
-            scale: Width and height of the result, pixels.
-            keep_ratio: Resize both sides by one factor, the image in the middle.
-            zoom: Range of the factor of both sides.
-            stretch: Range of a further factor of each side.
-            flip: Probability of mirroring left and right.
-            translate: How far the centre moves at most, in parts of each side.
-        """
-        self.scale = scale
-        self.keep_ratio = keep_ratio
-        self.zoom = zoom
-        self.stretch = stretch
-        self.flip = flip
-        self.translate = translate
+    scale: tuple[int, int]
+    keep_ratio: bool = False
+    zoom: Range = (0.6, 1.4)
+    stretch: Range = (0.8, 1.2)
+    flip: float = 0.5
+    translate: float = 0.2
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Warp ``img`` and ``gt_bboxes``."""
@@ -101,28 +92,21 @@ class RandomWarp(BaseTransform):
         return fit(size, self.scale, self.keep_ratio) @ matrix
 
 
+@dataclass(eq=False)
 class RandomColor(BaseTransform):
     """Brightness, contrast and saturation, each with a probability of one half.
 
     The result is float32, 0 to 255 and somewhat beyond.
+
+    Attributes:
+        brightness: Added at most, in parts of 255, either sign.
+        contrast: Range of a factor.
+        saturation: Range of the factor of HSV's saturation.
     """
 
-    def __init__(
-        self,
-        brightness: float = 0.2,
-        contrast: Range = (0.6, 1.4),
-        saturation: Range = (0.5, 1.2),
-    ) -> None:
-        """Keep the ranges.
-
-        Args:
-            brightness: Added at most, in parts of 255, either sign.
-            contrast: Range of a factor.
-            saturation: Range of the factor of HSV's saturation.
-        """
-        self.brightness = brightness
-        self.contrast = contrast
-        self.saturation = saturation
+    brightness: float = 0.2
+    contrast: Range = (0.6, 1.4)
+    saturation: Range = (0.5, 1.2)
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Change ``img``, which is BGR."""

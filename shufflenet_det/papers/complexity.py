@@ -92,9 +92,6 @@ def backbone_complexity(
 
     Returns:
         The stem, the stages, the classifier if there is one, and the total.
-
-    Raises:
-        ValueError: The name, an option, the shape or the number of classes is not legal.
     """
     from mmdet.registry import MODELS
 
@@ -139,12 +136,7 @@ def detector_complexity(model: Mapping[str, Any], shape: Sequence[int]) -> list[
         shape: Height and width of the image in pixels, padding included.
 
     Returns:
-        The children of the model, such as ``backbone``, ``neck``, ``rpn_head`` and ``roi_head``,
-        and the total.
-
-    Raises:
-        ValueError: The shape is not legal, the config names a type or an argument that there is
-            not, or proposals come from a file.
+        The children of the model, such as ``backbone`` and ``roi_head``, and the total.
     """
     from mmdet.registry import MODELS
     from mmdet.structures import DetDataSample

@@ -1,4 +1,4 @@
-"""Complexities as a title and rows, one dict of plain values by column, and as tables of them."""
+"""Complexities as a title and rows, one dict of plain values by column, and as Markdown."""
 
 import os
 from collections.abc import Sequence
@@ -7,7 +7,6 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.hub import get_config
-from rich.table import Table
 
 from ..config_files import find_config
 from . import results
@@ -87,16 +86,6 @@ def detector(path: str, shape: Sequence[int] | None) -> tuple[str, Rows]:
     proposals = proposals_of(cfg.model)
     limit = "" if proposals is None else f", {proposals} proposals,"
     return f"{path}{limit} at {tested[0]}x{tested[1]}", _rows(parts)
-
-
-def table(rows: Rows) -> Table:
-    """Rows for the terminal."""
-    grid = Table()
-    for name in rows[0]:
-        grid.add_column(name, justify="right" if name.endswith(", M") else "left")
-    for row in rows:
-        grid.add_row(*map(_cell, row.values()))
-    return grid
 
 
 def markdown(rows: Rows) -> str:

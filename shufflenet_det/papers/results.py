@@ -55,15 +55,10 @@ Row = dict[str, Any]
 
 @dataclass
 class ResultSet:
-    """Experiments on the same data with the same budget.
+    """Experiments on the same data with the same budget: the file ``NAME.json``.
 
-    Attributes:
-        name: Of the file, without ``.json``.
-        title: What was compared.
-        columns: Of its table: the heading, and the row's dotted field, with a format behind a
-            colon where the value is a number.
-        rows: With all of :data:`FIELDS` each, and ``remark`` where there is more to know.
-        shared: What the rows have in common in the file.
+    A column of its table is the heading, and the row's dotted field, with a format behind a colon
+    where the value is a number. Rows have all of :data:`FIELDS`, with what they share.
     """
 
     name: str
@@ -116,8 +111,7 @@ def add(
     Args:
         name: Of the set; its file is made if it is not there.
         row: With all of :data:`FIELDS`; see :func:`provenance`.
-        title: Of a new set.
-        columns: Of a new set.
+        title, columns: Of a new set.
         folder: Of the sets.
 
     Returns:
@@ -152,11 +146,7 @@ def add(
 
 
 def provenance(*packages: str) -> Row:
-    """When, where and with what a measurement was made, here and now: fields of its row.
-
-    Args:
-        packages: Whose versions matter besides those of every run.
-    """
+    """When, where and with what a measurement was made; ``packages`` matter beside the usual."""
     versions = {"python": platform.python_version(), "shufflenet_det": __version__}
     for package in (*_PACKAGES, *packages):
         with suppress(PackageNotFoundError):

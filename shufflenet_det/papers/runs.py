@@ -84,11 +84,6 @@ def run_rows(
 
     Yields:
         The row and what became of it, 'finished …' or what was wrong.
-
-    Raises:
-        FileNotFoundError, ValueError: The data is not the papers' split.
-        ValueError: ``gpus`` does not divide 16 or is more than there are, ``weights`` is given for
-            several rows, ``cfg_options`` without ``demo``.
     """
     if gpus < 1 or STEP % gpus:
         legal = [n for n in range(1, STEP + 1) if STEP % n == 0]
@@ -175,11 +170,7 @@ def _options_of_weights(row: CocoRow, weights: str | None) -> list[str]:
 
 
 def _require_all_tensors(backbone: Mapping[str, Any]) -> None:
-    """Raise where mmdet's own backbone would keep random tensors, which mmengine does silently.
-
-    Raises:
-        OSError, ValueError: The file cannot be opened, or does not hold all of the backbone.
-    """
+    """Raise where mmdet's own backbone would keep random tensors, which mmengine does silently."""
     import torch
     from mmdet.registry import MODELS
     from mmengine.runner.checkpoint import CheckpointLoader

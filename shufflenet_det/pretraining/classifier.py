@@ -46,7 +46,7 @@ class ImageClassifier(BaseModel):
         Args:
             backbone: A backbone with its last level among its outputs, or a config of one, built
                 through mmdet's ``MODELS``.
-            num_classes: Classes.
+            num_classes: Of the linear layer.
             dropout: Probability of dropping a pooled feature, 0 to 1. The authors' V2 2.0x has
                 0.2, their other networks none (megvii-model/ShuffleNet-Series).
             bias: Whether the linear layer has a bias; the authors' have none, torchvision's has.
@@ -85,18 +85,12 @@ class ImageClassifier(BaseModel):
     def forward(
         self, inputs: Tensor, data_samples: Tensor | None = None, mode: str = "tensor"
     ) -> Tensor | dict[str, Tensor]:
-        """Classify images.
+        """Classify images, (N, 3, H, W): logits, (N, num_classes), or the mean cross-entropy.
 
         Args:
-            inputs: Images, (N, 3, H, W).
+            inputs: The images.
             data_samples: Numbers of their classes, (N,); for ``mode='loss'``.
-            mode: 'tensor' and 'predict' for logits, 'loss' for the loss.
-
-        Returns:
-            Logits, (N, num_classes), or ``{'loss': …}``, the mean cross-entropy.
-
-        Raises:
-            ValueError: Another mode, or no classes for the loss.
+            mode: 'tensor' and 'predict' for logits, 'loss' for ``{'loss': …}``.
         """
         if mode not in ("tensor", "predict", "loss"):
             raise ValueError(f"mode={mode!r}: must be 'tensor', 'predict' or 'loss'")
@@ -127,15 +121,10 @@ class ImageFolder(datasets.ImageFolder):
     """
 
     def __init__(self, root: str, pipeline: Iterable[Mapping[str, Any]] = ()) -> None:
-        """Find the images.
+        """Find the images of ``root``, a folder for each class.
 
-        Args:
-            root: The folder that holds a folder for each class.
-            pipeline: Configs of torchvision's transforms (``torchvision.transforms.v2.…``), which
-                get a PIL image and end with one of a fixed size.
-
-        Raises:
-            FileNotFoundError: The folder is not there, or a class has no image.
+        ``pipeline`` are configs of torchvision's transforms (``torchvision.transforms.v2.…``),
+        which get a PIL image and end with one of a fixed size.
         """
         steps = [TRANSFORMS.build(dict(step)) for step in pipeline]
         super().__init__(root, transform=v2.Compose(steps) if steps else None, loader=_load)

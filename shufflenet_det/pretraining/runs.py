@@ -37,22 +37,15 @@ def load_pretrain_config(
 
     Args:
         path: The config's file.
-        cfg_options: Overrides by dotted key, as mmdet's ``--cfg-options``.
+        cfg_options, work_dir, launcher: As :func:`.training.load_run_config` takes them.
         data_root: A folder as ImageNet's; None is the config's.
         batch_size: Images of a training step in all processes together; None: the config's images
             of a process in each.
-        work_dir: Where logs and checkpoints go; None is ``work_dirs/NAME_OF_CONFIG``, with
-            ``_demo`` behind it for the demo.
-        launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
         demo: Run for minutes on ten synthetic classes, generated on first use.
         weights: A checkpoint for :func:`evaluate`: the model becomes the one that it was trained
             in, with its classifier and its images.
 
-    Returns:
-        The config for :func:`pretrain`, or with ``weights`` for :func:`evaluate`.
-
     Raises:
-        RuntimeError: mmdet cannot be used here.
         OSError: The config, the images or the weights are not there.
         ValueError: It is a config of something else; the batch does not divide by the processes;
             the folders' classes are not the classifier's, or they have fewer images than a step
@@ -83,14 +76,10 @@ def load_pretrain_config(
 def pretrain(
     cfg: Config, *, amp: bool = False, ema: bool = False, resume: str | None = None
 ) -> None:
-    """Train a classifier.
+    """Train a classifier; ``amp`` and ``resume`` are those of :func:`.training.train`.
 
-    Args:
-        cfg: A config from :func:`load_pretrain_config`.
-        amp: Train in automatic mixed precision: float16 on a GPU, bfloat16 on the CPU.
-        ema: Keep an exponential moving average of weights and running statistics, which is what is
-            validated and what a checkpoint gives to a detector.
-        resume: A checkpoint to resume from, or 'auto' for the newest in the work folder.
+    With ``ema``, an exponential moving average of weights and running statistics is what is
+    validated and what a checkpoint gives to a detector.
     """
     if ema:
         average = {"type": "EMAHook", "ema_type": "ExpMomentumEMA", "update_buffers": True}
@@ -99,13 +88,7 @@ def pretrain(
 
 
 def evaluate(cfg: Config) -> dict[str, float]:
-    """Find the accuracy of a checkpoint.
-
-    Args:
-        cfg: A config from :func:`load_pretrain_config`, with ``weights``.
-
-    Returns:
-        ``accuracy/top1`` and ``accuracy/top5`` on the ``val`` folder, in %.
+    """The ``accuracy/top1`` and ``accuracy/top5`` of the config's weights on ``val``, in %.
 
     Raises:
         ValueError: Tensors of the backbone are missing or left over.
@@ -119,13 +102,7 @@ def evaluate(cfg: Config) -> dict[str, float]:
 
 
 def _check_folders(roots: Sequence[str], cfg: Config) -> None:
-    """Raise unless folders hold images of the same classes, and of as many as the classifier has.
-
-    Raises:
-        FileNotFoundError: A folder, its folders of classes, or a class's images are not there.
-        ValueError: The folders have not the same classes, or another number of them, or the first
-            has fewer images than a training step takes.
-    """
+    """Raise unless folders hold the classifier's number of classes, the same in each."""
     for root in roots:
         if not Path(root).is_dir():
             raise FileNotFoundError(
@@ -166,8 +143,6 @@ def _images_per_process(cfg: Config, batch_size: int) -> int:
 def _use_weights(cfg: Config, checkpoint: str) -> None:
     """Let the model be the one that a checkpoint was trained in."""
     weights = read_weights(checkpoint)
-    network = weights.network
-    arguments = needed_arguments(weights)
     if "weight" not in weights.classifier:
         raise ValueError(f"{checkpoint!r} has no classifier, so it has no accuracy")
     old = cfg.model
@@ -177,9 +152,9 @@ def _use_weights(cfg: Config, checkpoint: str) -> None:
         "bias": "bias" in weights.classifier,
         "data_preprocessor": old.data_preprocessor,
         "backbone": {
-            "type": f"shufflenet_det.{network}",
-            **arguments,
-            "out_indices": (NETWORKS[network].LAST_LEVEL,),
+            "type": f"shufflenet_det.{weights.network}",
+            **needed_arguments(weights),
+            "out_indices": (NETWORKS[weights.network].LAST_LEVEL,),
             "init_cfg": {"type": "Pretrained", "checkpoint": checkpoint},
         },
     }

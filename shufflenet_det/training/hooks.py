@@ -40,6 +40,17 @@ def of_every_run() -> list[Hook]:
     return [FiniteHook(), SeedHook(), SummaryHook(), CurvesHook(), InterruptHook()]
 
 
+class ChannelsLast(Hook):
+    """Train in channels-last memory format, in which a CPU's convolutions are faster.
+
+    Results and checkpoints are the same, up to rounding.
+    """
+
+    def before_train(self, runner: Runner) -> None:
+        """Change the format of the weights; the feature maps follow it."""
+        runner.model.to(memory_format=torch.channels_last)
+
+
 class FiniteHook(Hook):
     """Stops at the first loss that is not finite, and never saves weights that are not finite."""
 

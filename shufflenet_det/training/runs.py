@@ -42,7 +42,7 @@ def train(
     Args:
         cfg: A config from :func:`load_run_config`.
         amp: Train in automatic mixed precision: float16 on a GPU, bfloat16 on the CPU.
-        channels_last: Train with the hook :class:`~.channels_last.ChannelsLast`.
+        channels_last: Train with the hook :class:`~.hooks.ChannelsLast`.
         auto_scale_lr: Scale the learning rate from the config's base batch size to the actual one.
         resume: A checkpoint to resume from, or 'auto' for the newest one in the work folder.
         backends: Additional loggers of scalars: 'tensorboard', 'wandb'.

@@ -1,14 +1,19 @@
 """``--amp`` trains on the device that is there."""
 
+import copy
 from contextlib import nullcontext
 
+import numpy as np
 import pytest
 import torch
+from matplotlib import cbook
 from mmengine.config import ConfigDict
 from mmengine.model import BaseModel
 from mmengine.registry import OPTIM_WRAPPERS
+from PIL import Image
 from torch import nn
 
+from shufflenet_det import ShuffleNetV2
 from shufflenet_det.host import amp
 
 
@@ -69,3 +74,32 @@ def test_the_forward_pass_runs_under_autocast_of_the_device_in_use(monkeypatch):
     with amp.Bfloat16OptimWrapper(optimizer=optimizer).optim_context(Recording()):
         pass
     assert asked == [("mps", torch.bfloat16)]
+
+
+@pytest.fixture
+def photograph():
+    """(1, 3, 160, 192), float32."""
+    with Image.open(cbook.get_sample_data("grace_hopper.jpg")) as image:
+        pixels = torch.from_numpy(np.array(image.resize((192, 160))))
+    return pixels.permute(2, 0, 1)[None].float().sub(114).div(58)
+
+
+def test_depthwise_convolutions_stay_in_float32_under_autocast_alone(photograph):
+    network = ShuffleNetV2(0.5)
+    plain = copy.deepcopy(network).eval()(photograph)
+    kept = copy.deepcopy(amp.keep_depthwise_in_float32(network))
+    kinds = {}
+    for module in kept.modules():
+        if isinstance(module, nn.Conv2d):
+            kind = "depthwise" if module.groups > 1 else "others"
+            module.register_forward_hook(
+                lambda *args, kind=kind: kinds.setdefault(kind, set()).add(args[2].dtype)
+            )
+    with torch.autocast("cpu", torch.bfloat16):
+        maps = kept.train()(photograph)
+    assert kinds == {"depthwise": {torch.float32}, "others": {torch.bfloat16}}
+    sum(m.float().square().mean() for m in maps).backward()
+    assert all(p.grad.isfinite().all() and p.grad.any() for p in kept.parameters())
+    assert not any(p.grad is not None for p in network.parameters())
+    torch.testing.assert_close(network.eval()(photograph), plain)
+    assert network.state_dict().keys() == kept.state_dict().keys()
