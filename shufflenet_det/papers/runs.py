@@ -10,6 +10,8 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +98,9 @@ def run_rows(
     if not demo and len(finished) < len(rows):
         import torch
 
-        check_papers_split(data_root)
+        # In a process of its own: the annotations take gigabytes, and this one waits for days.
+        with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+            pool.submit(check_papers_split, data_root).result()
         if (there := torch.cuda.device_count()) < gpus:
             raise ValueError(
                 f"gpus={gpus!r}: must be at most {there}, the GPUs here; --demo runs on the CPU"

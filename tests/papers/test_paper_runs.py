@@ -45,6 +45,7 @@ def started(monkeypatch):
 def ready(monkeypatch, tmp_path):
     """As if COCO and two GPUs were there; a file of weights."""
     monkeypatch.setattr(runs, "check_papers_split", lambda root: split.PAPERS_SPLIT)
+    monkeypatch.setattr(runs, "ProcessPoolExecutor", lambda n, context: ThreadPoolExecutor(n))
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     path = tmp_path / "v2.pth"
     network = MODELS.build({"type": "ShuffleNetV2", "layout": "paper", "out_indices": (4,)})
