@@ -64,7 +64,12 @@ def _fill(parser: argparse.ArgumentParser, module: ModuleType) -> None:
 def _run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> int:
     args = parser.parse_args(arguments)
     try:
-        return args.run(args) or 0
+        status = args.run(args) or 0
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # the reader of a pipe, such as head, wants no more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except KeyboardInterrupt as error:  # a command that can continue says how in its message
         if os.environ.get(SHOW_TRACEBACK):
             raise

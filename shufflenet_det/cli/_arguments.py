@@ -73,7 +73,7 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_options(args: argparse.Namespace) -> dict[str, Any]:
-    """What :func:`add_run_arguments` says beside the config, for the function that reads it."""
+    """What :func:`add_run_arguments` reads, for the function that reads the config."""
     os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
     names = ("work_dir", "launcher", "demo")
     return {"cfg_options": parse_options(args.cfg_options)} | {n: getattr(args, n) for n in names}

@@ -1,6 +1,6 @@
 """Which exceptions are a user's mistake, and the one sentence that each becomes.
 
-A mistake is what the code at hand, or a library, has looked for and raised on purpose, what the
+A mistake is what our code, or a library, has looked for and raised on purpose, what the
 operating system refuses, and a wrong argument in a config. Everything else is a defect of ours
 and shows its traceback.
 """

@@ -1,4 +1,4 @@
-"""Time backbones, detectors, training steps, evaluation and annotation reading beside peers."""
+"""Time backbones, detectors, training steps, evaluation and annotation reading, against peers."""
 
 import argparse
 import os
@@ -15,20 +15,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--size", nargs=2, type=_positive, default=(320, 320), metavar=("HEIGHT", "WIDTH")
     )
-    parser.add_argument("--batch", type=_positive, default=8, help="of train (%(default)s)")
     parser.add_argument(
-        "--images", type=_positive, default=5000, help="of eval and data (%(default)s)"
+        "--batch", type=_positive, default=8, help="images in a training step (%(default)s)"
+    )
+    parser.add_argument(
+        "--images",
+        type=_positive,
+        default=5000,
+        help="size of the data set of eval and data (%(default)s)",
     )
     parser.add_argument(
         "--threads", type=_positive, default=os.cpu_count(), help="(%(default)s, all cores)"
     )
-    parser.add_argument("--blocks", type=_positive, default=3, help="a runtime (%(default)s)")
-    parser.add_argument("--rounds", type=_positive, default=5, help="in a block (%(default)s)")
+    parser.add_argument(
+        "--blocks",
+        type=_positive,
+        default=3,
+        help="how often each runtime is measured (%(default)s)",
+    )
+    parser.add_argument(
+        "--rounds", type=_positive, default=5, help="timed calls in each block (%(default)s)"
+    )
     parser.add_argument(
         "--clock",
         choices=("wall", "cpu"),
         default="wall",
-        help="cpu where other work shares the machine, with OMP_WAIT_POLICY=passive: the "
+        help="cpu on a machine with other work, with OMP_WAIT_POLICY=passive: the "
         "processor's seconds, summed over threads (%(default)s)",
     )
     parser.add_argument(

@@ -11,7 +11,7 @@ EXAMPLE = "shufflenet-det convert ShuffleNetV2.1.0x.pth.tar backbone.pth"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "input", nargs="?", metavar="IN", help="file, URL, or a name that --list gives"
+        "input", nargs="?", metavar="IN", help="file, URL, or a name that --list prints"
     )
     parser.add_argument(
         "output", nargs="?", metavar="OUT", help="a .pth or .safetensors file to write"

@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", metavar="DIR", default="report", help="folder of the report (default: report)"
     )
-    parser.add_argument("--device", help="cpu, cuda:0, … (default: what there is)")
+    parser.add_argument("--device", help="cpu, cuda:0, … (default: a GPU if there is one)")
 
 
 def run(args: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""List the detectors that are ready to use: size, accuracy, cost, licence, weights at hand or not.
+"""List the ready detectors: size, accuracy, cost, licence, and whether the weights are here.
 
 Published figures are their authors', on the 5,000 images of COCO's val2017.
 """

@@ -47,7 +47,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--score-thr", type=float, default=0.3, help="lowest score of a box (default: 0.3)"
     )
-    parser.add_argument("--device", help="cpu, cuda:0, … (default: what there is)")
+    parser.add_argument("--device", help="cpu, cuda:0, … (default: a GPU if there is one)")
     parser.add_argument(
         "--trust", action="store_true", help="execute the config that a checkpoint carries"
     )

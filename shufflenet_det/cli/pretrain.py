@@ -1,4 +1,4 @@
-"""Train a backbone as an image classifier, or give the top-1 and top-5 of any ShuffleNet's file."""
+"""Train a backbone as an image classifier, or evaluate the accuracy of a checkpoint."""
 
 import argparse
 

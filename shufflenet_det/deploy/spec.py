@@ -27,12 +27,7 @@ _ALL = 100_000  # a limit of boxes as high as this is none
 
 
 def describe(cfg: Config, model: Any, classes: list[str]) -> Spec:
-    """The description of a detector.
-
-    Args:
-        cfg: Its config.
-        model: The detector itself.
-        classes: Names, in the order of its labels.
+    """The description of a detector, of its config and the names of its labels, in their order.
 
     Raises:
         ValueError: The test pipeline, or what removes boxes, is none that can be exported.

@@ -83,23 +83,20 @@ def install_metric(module: ModuleType) -> None:
     def results2json(self: Any, results: Sequence[dict[str, Any]], prefix: str) -> dict[str, str]:
         if self.outfile_prefix is not None or "masks" in results[0]:
             return to_records(self, results, prefix)
-        records: list[dict[str, Any]] = []
-        for result in results:
-            boxes = result["bboxes"].copy()
-            boxes[:, 2:] -= boxes[:, :2]
-            rows = zip(
-                boxes.tolist(), result["scores"].tolist(), result["labels"].tolist(), strict=True
+        columns = ("bboxes", "scores", "labels")
+        records = [
+            {
+                "image_id": result["img_id"],
+                "bbox": [x1, y1, x2 - x1, y2 - y1],
+                "score": score,
+                "category_id": self.cat_ids[label],
+                "segmentation": None,  # else pycocotools makes one of every box
+            }
+            for result in results
+            for (x1, y1, x2, y2), score, label in zip(
+                *(result[name].tolist() for name in columns), strict=True
             )
-            records += [
-                {
-                    "image_id": result["img_id"],
-                    "bbox": box,
-                    "score": score,
-                    "category_id": self.cat_ids[label],
-                    "segmentation": None,  # else pycocotools makes one of every box
-                }
-                for box, score, label in rows
-            ]
+        ]
         name = f"{prefix}.bbox.json"
         module.dump(records, name)  # type: ignore[attr-defined]
         return {"bbox": name, "proposal": name}

@@ -29,26 +29,29 @@ def install(module: ModuleType) -> None:
     def before_train(self: Any, runner: Any) -> None:
         if self.max_keep_ckpts == 1:
             self.max_keep_ckpts = 2  # one alone is lost with the disk's last write
-        _forget_other_steps(runner)
+        info = runner.message_hub.runtime_info
+        if "keep_ckpt_ids" in info:  # numbers only: mmengine makes paths of what stands here
+            steps = info["keep_ckpt_ids"]
+            info["keep_ckpt_ids"] = [step for step in steps if type(step) is int]
         prepare(self, runner)
         if module.is_main_process() and "://" not in self.out_dir:
             for folder in {self.out_dir, runner.work_dir}:
                 for partial in Path(folder).glob(PARTIAL):
                     partial.unlink(missing_ok=True)
         self.file_backend = _OwnFolder(self.file_backend, self.out_dir, self.filename_tmpl)
-        for name in runner.message_hub.runtime_info.get(_OUTDATED, ()):
+        for name in info.get(_OUTDATED, ()):
             self.file_backend.remove(_path(self, os.path.basename(str(name))))
         if self.save_best:
             _find_best(self, runner)
         if module.is_main_process():
-            _remove_outdated(self)
+            self.file_backend.remove_waiting(_best(self))
         if self.save_best:
             _validate_if_interrupted(self, runner)
 
     def _save_best_checkpoint(self: Any, runner: Any, metrics: Any) -> None:
         save_best(self, runner, metrics)
         if module.is_main_process():
-            _remove_outdated(self)
+            self.file_backend.remove_waiting(_best(self))
 
     def _save_checkpoint_with_step(self: Any, runner: Any, step: int, meta: Any) -> None:
         if self.max_keep_ckpts > 0 and step not in self.keep_ckpt_ids:
@@ -80,7 +83,7 @@ def install(module: ModuleType) -> None:
                 last = os.path.relpath(last, runner.work_dir)
             with atomic_write(Path(runner.work_dir, _LAST)) as partial:
                 partial.write_text(last)
-            _remove_outdated(self)
+            self.file_backend.remove_waiting(_best(self))
 
     hook.before_train = before_train
     hook._save_best_checkpoint = _save_best_checkpoint
@@ -187,10 +190,6 @@ class _OwnFolder:
                 self._backend.rmtree(path)
 
 
-def _remove_outdated(hook: Any) -> None:
-    hook.file_backend.remove_waiting(_best(hook))
-
-
 def _best(hook: Any) -> list[str]:
     paths = [getattr(hook, "best_ckpt_path", None)]
     paths += getattr(hook, "best_ckpt_path_dict", {}).values()
@@ -199,14 +198,6 @@ def _best(hook: Any) -> list[str]:
 
 def _path(hook: Any, name: str) -> str:
     return hook.file_backend.join_path(hook.out_dir, name)
-
-
-def _forget_other_steps(runner: Any) -> None:
-    """Keep numbers only: mmengine makes paths of what the checkpoint holds here."""
-    info = runner.message_hub.runtime_info
-    if "keep_ckpt_ids" in info:
-        steps = info["keep_ckpt_ids"]
-        info["keep_ckpt_ids"] = [step for step in steps if type(step) is int]
 
 
 def _find_best(hook: Any, runner: Any) -> None:

@@ -162,10 +162,8 @@ def _try(path: Path, ours: bool) -> None:
     init_default_scope("mmdet")
     MMLogger.get_current_instance().setLevel("ERROR")
     torch.manual_seed(0)
-    hub = MessageHub.get_instance("stock_configs")
-    for key, value in {"iter": 0, "epoch": 0, "max_iters": 100, "max_epochs": 10}.items():
-        MessageHub.get_current_instance().update_info(key, value)
-        hub.update_info(key, value)
+    progress = {"iter": 0, "epoch": 0, "max_iters": 100, "max_epochs": 10}
+    MessageHub.get_instance("stock_configs").update_info_dict(progress)
     network = MODELS.build(model)
     network.init_weights()
     _train_a_step(network, _batch(model, size, 2, masks))

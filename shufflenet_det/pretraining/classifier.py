@@ -46,7 +46,7 @@ class ImageClassifier(BaseModel):
         Args:
             backbone: A backbone with its last level among its outputs, or a config of one, built
                 through mmdet's ``MODELS``.
-            num_classes: Of the linear layer.
+            num_classes: Outputs of the linear layer.
             dropout: Probability of dropping a pooled feature, 0 to 1. The authors' V2 2.0x has
                 0.2, their other networks none (megvii-model/ShuffleNet-Series).
             bias: Whether the linear layer has a bias; the authors' have none, torchvision's has.
@@ -55,9 +55,6 @@ class ImageClassifier(BaseModel):
                 as BGR, 0 to 255; None: as they come.
             init_cfg: mmengine's initialisation of the linear layer; None: normal with a standard
                 deviation of 0.01, as the authors' code has it. The backbone has its own.
-
-        Raises:
-            ValueError: The backbone's last level is not among its outputs.
         """
         images = {"type": "ImgDataPreprocessor", **(data_preprocessor or {})}
         super().__init__(

@@ -46,10 +46,7 @@ def load_pretrain_config(
             in, with its classifier and its images.
 
     Raises:
-        OSError: The config, the images or the weights are not there.
-        ValueError: It is a config of something else; the batch does not divide by the processes;
-            the folders' classes are not the classifier's, or they have fewer images than a step
-            takes; the weights are refused, or have no classifier.
+        OSError, ValueError: Config, folders, batch or weights are missing or do not fit together.
     """
     options = dict(cfg_options or {})
     root = {"data_root": data_root} if data_root is not None else {}

@@ -41,9 +41,9 @@ def of_every_run() -> list[Hook]:
 
 
 class ChannelsLast(Hook):
-    """Train in channels-last memory format, in which a CPU's convolutions are faster.
+    """Trains in channels-last memory format, which makes convolutions faster on a CPU.
 
-    Results and checkpoints are the same, up to rounding.
+    Results and checkpoints are the same up to rounding.
     """
 
     def before_train(self, runner: Runner) -> None:

@@ -16,7 +16,7 @@ def test_candidates_take_turns_in_blocks_of_one_runtime():
 
     candidates = [candidate("a", "x"), candidate("c", "y"), candidate("b", "x")]
     benchmark.measure(candidates, blocks=2, rounds=2, threads=1)
-    assert "".join(order) == 2 * ("ab" * 3 + "c" * 3)
+    assert "".join(order) == 2 * ("aabb" * 2 + "cc" * 2)
     assert [len(c.seconds) for c in candidates] == [4, 4, 4]  # without those to get warm
 
 

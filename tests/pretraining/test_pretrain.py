@@ -249,9 +249,19 @@ def test_an_evaluation_needs_no_train_folder_and_names_val(fails, straight):
     assert "'/nowhere/val'" in message
 
 
-def test_another_number_of_classes(fails, images):
-    options = ["--cfg-options", "model.num_classes=4"]
-    assert "3 classes, and the classifier 4" in fails("--data-root", images, *options)
+MISTAKES = {
+    "--cfg-options model.num_classes=4": "3 classes, and the classifier 4",
+    "--batch-size 0": "--batch-size 0: must be a positive multiple of the 1 processes",
+    "--batch-size -4": "--batch-size -4: must be a positive",
+    "--batch-size 4 --cfg-options train_dataloader.batch_size=2": "cannot be combined",
+    "--batch-size 16": "has 12 images, and a step takes 16",
+    "--resume no/such.pth": "no/such.pth",
+}
+
+
+@pytest.mark.parametrize("arguments", MISTAKES)
+def test_mistakes_are_named(fails, images, arguments):
+    assert MISTAKES[arguments] in fails("--data-root", images, *arguments.split())
 
 
 def test_weights_of_other_classes(fails, straight, tmp_path):
@@ -287,37 +297,9 @@ def test_a_damaged_image(fails, images, tmp_path, workers):
     assert re.search(r"pretrain\.py: error: '.*/train/a/0\.png' is damaged or no image", message)
 
 
-@pytest.mark.parametrize("batch_size", [0, -4])
-def test_a_batch_that_is_none(fails, images, batch_size):
-    message = fails("--data-root", images, "--batch-size", batch_size)
-    assert f"--batch-size {batch_size}: must be a positive" in message
-
-
-def test_a_batch_that_does_not_divide(config, images, monkeypatch):
-    monkeypatch.setattr(runs, "get_world_size", lambda: 3)
-    with pytest.raises(ValueError, match=r"--batch-size 8: .* multiple of the 3 processes"):
-        pretraining.load_pretrain_config(config, data_root=str(images), batch_size=8)
-
-
-def test_a_batch_given_twice(fails, images):
-    options = ["--cfg-options", "train_dataloader.batch_size=2"]
-    message = fails("--data-root", images, "--batch-size", 4, *options)
-    assert "cannot be combined" in message
-
-
-def test_a_batch_of_more_images_than_there_are(fails, images):
-    message = fails("--data-root", images, "--batch-size", 16)
-    assert "has 12 images, and a step takes 16" in message
-
-
 def test_a_detectors_config(fails, root):
     message = fails(config=root / "configs/ssdlite320_shufflenet_coco.py")
     assert "trains no ImageClassifier: see configs/pretrain" in message
-
-
-def test_a_checkpoint_to_resume_that_is_not_there(fails, images):
-    message = fails("--data-root", images, "--resume", "no/such.pth")
-    assert "no/such.pth" in message
 
 
 @pytest.mark.parametrize(

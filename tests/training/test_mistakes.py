@@ -1,6 +1,8 @@
 """Every command turns user errors into one sentence, and shows the traceback of a bug."""
 
 import argparse
+import subprocess
+import sys
 import types
 
 import pytest
@@ -120,3 +122,11 @@ def test_every_command_has_an_example_that_its_parser_takes(name, monkeypatch, c
     parser = argparse.ArgumentParser()
     module.add_arguments(parser)
     parser.parse_args(words[2:])
+
+
+def test_a_pipe_that_is_closed_early_is_no_error(root):
+    """As by ``shufflenet-det configs | head -1``."""
+    command = [sys.executable, "-m", "shufflenet_det.cli", "configs"]
+    with subprocess.Popen(command, cwd=root, stdout=-1, stderr=-1, text=True) as process:
+        process.stdout.close()
+        assert process.stderr.read() == ""

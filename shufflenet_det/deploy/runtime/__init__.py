@@ -82,10 +82,7 @@ def suppress(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Non-maximum suppression for models that leave it to the host.
 
-    Args:
-        boxes: (n, 4).
-        scores: (n, classes).
-        spec: The model's metadata.
+    Boxes are (n, 4), scores (n, classes); ``spec`` is the model's metadata.
 
     Returns:
         Boxes (k, 4), scores (k,) and labels (k,), the best first.

@@ -27,20 +27,10 @@ Engine = Callable[[np.ndarray], list[np.ndarray]]
 
 
 def open_engine(path: Path, runtime: str | None, threads: int | None) -> tuple[Engine, Spec]:
-    """Open a file with a runtime.
-
-    Args:
-        path: ``.onnx``, ``.xml`` (OpenVINO), ``.ncnn.param``, ``.tflite`` or ``.pt2``.
-        runtime: A name of ``RUNTIMES``; None is the file's own.
-        threads: How many to run on; None is the runtime's choice.
+    """Open a file, as :class:`~shufflenet_det.deploy.runtime.Detector` says.
 
     Returns:
         A function of an RGB image, (H, W, 3), uint8, to the file's outputs, and the description.
-
-    Raises:
-        FileNotFoundError: The file is not there.
-        ImportError: The runtime is not installed.
-        ValueError: The format or the runtime is not known, or the file is none of this package.
     """
     if not path.is_file():
         raise FileNotFoundError(f"model {str(path)!r} not found")
