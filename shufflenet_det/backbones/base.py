@@ -2,7 +2,7 @@
 
 import inspect
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from functools import partial
@@ -24,7 +24,6 @@ DEFAULT_INIT: list[dict[str, Any]] = [
     {"type": "Kaiming", "layer": "Conv2d"},
     {"type": "Constant", "val": 1, "layer": ["_BatchNorm", "GroupNorm"]},
 ]
-
 
 NETWORKS: dict[str, type["LevelBackbone"]] = {}  # every class below, by its name
 
@@ -107,8 +106,7 @@ class LevelBackbone(BaseModule):
             norm_eval: Keep every BatchNorm in evaluation mode while training.
             with_cp: Recompute the stages' units in the backward pass to save memory; results,
                 running statistics included, are the same.
-            init_cfg: mmengine's initialisation; None is Kaiming for convolutions and one for
-                normalisations, as mmdet's ResNet has it.
+            init_cfg: mmengine's initialisation; None is that of mmdet's ResNet.
 
         Raises:
             ValueError: ``stage_repeats``, ``out_indices`` or ``frozen_stages`` is not legal, or a
@@ -137,8 +135,7 @@ class LevelBackbone(BaseModule):
             name: LEVELS[name] for name in widths if LEVELS[name] <= self.out_indices[-1]
         }
         self.unbuilt_parts = tuple(name for name in widths if name not in self._parts)
-        outs = {}
-        in_channels, stride = 3, 1
+        in_channels, stride, outs = 3, 1, {}
         for name, level in self._parts.items():
             module, part_stride = self._make_part(name, in_channels, widths[name])
             self.add_module(name, module)
@@ -159,6 +156,24 @@ class LevelBackbone(BaseModule):
         """What stands behind conv1, and its stride."""
         return nn.MaxPool2d(kernel_size=3, stride=2, padding=1), 2
 
+    def _make_stage(
+        self,
+        unit: Callable[..., nn.Module],
+        name: str,
+        in_channels: int,
+        out_channels: int,
+        stride: int = 2,
+        *,
+        first: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> nn.Sequential:
+        """The units of a stage; only the first one has ``stride``, and ``first`` for options."""
+        options |= {"conv_norm_cfg": self._conv_norm_cfg, "act_cfg": self._act_cfg}
+        units = [unit(in_channels, out_channels, stride, **{**options, **(first or {})})]
+        for _ in range(self._repeats[name] - 1):
+            units.append(unit(out_channels, out_channels, 1, **options))
+        return nn.Sequential(*units)
+
     def _conv_norm_act(self, *args: int) -> nn.Sequential:
         return nn.Sequential(
             *conv_norm(*args, **self._conv_norm_cfg),  # type: ignore[arg-type]
@@ -176,8 +191,7 @@ class LevelBackbone(BaseModule):
             ``out_channels`` and s_i of ``out_strides``.
 
         Raises:
-            TypeError: Images and weights have different types of numbers, as mmdet's images and
-                a detector's after ``half()``.
+            TypeError: Images and weights have different types of numbers.
         """
         weights = next(self.parameters(), x)
         if x.dtype != weights.dtype and not torch.is_autocast_enabled(x.device.type):
@@ -203,10 +217,8 @@ class LevelBackbone(BaseModule):
         """Set training mode; what is frozen stays in evaluation mode. Returns self."""
         super().train(mode)
         self._freeze()
-        if mode and self.norm_eval:
-            for module in self.modules():
-                if isinstance(module, _BatchNorm):
-                    module.eval()
+        if self.norm_eval:
+            norms_to_eval(self)
         return self
 
     def init_weights(self) -> None:
@@ -254,6 +266,13 @@ class _Scriptable(nn.Module):
         return outs
 
 
+def norms_to_eval(network: nn.Module) -> None:
+    """Set every BatchNorm to evaluation mode: what ``norm_eval`` does."""
+    for module in network.modules():
+        if isinstance(module, _BatchNorm):
+            module.eval()
+
+
 def map_channels(backbone: nn.Module) -> list[int]:
     """Channels of the maps that a backbone, also one of mmdet, computes, without computing them."""
     backbone = deepcopy(backbone).to("meta")
@@ -263,15 +282,7 @@ def map_channels(backbone: nn.Module) -> list[int]:
 
 
 def run_checkpointed(stage: nn.Module, x: Tensor) -> Tensor:
-    """Run a stage unit by unit, each to be run again in the backward pass: what ``with_cp`` does.
-
-    Args:
-        stage: A sequence of units.
-        x: Its input, (N, C, H, W).
-
-    Returns:
-        What ``stage(x)`` is.
-    """
+    """``stage(x)``, each of its units to be run again in the backward pass (``with_cp``)."""
     if not torch.is_grad_enabled():
         return stage(x)
     for unit in stage.children():

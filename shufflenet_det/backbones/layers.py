@@ -38,20 +38,8 @@ def conv_norm(
 ) -> list[nn.Module]:
     """A 'same'-padded convolution without bias, and its normalisation.
 
-    Args:
-        in_channels: Channels of the input.
-        out_channels: Channels of the output.
-        kernel_size: Side of the square kernel, odd.
-        stride: Stride in pixels.
-        groups: Convolution groups; equal to both channel counts for a depthwise convolution.
-        conv_cfg: mmdet's ``conv_cfg``; None is a plain ``Conv2d``.
-        norm_cfg: mmdet's ``norm_cfg``, ``requires_grad`` included.
-
-    Returns:
-        ``[convolution, normalisation]``: (N, in, H, W) to (N, out, ⌈H/stride⌉, ⌈W/stride⌉).
-
-    Raises:
-        ValueError: A layer type is unknown, or GroupNorm's groups do not divide the channels.
+    (N, in, H, W) to (N, out, ⌈H/stride⌉, ⌈W/stride⌉). ValueError if a type of layer is unknown, or
+    GroupNorm's groups do not divide the channels.
     """
     conv_kwargs = dict(conv_cfg or {"type": "Conv2d"})
     conv = _layer_class(conv_kwargs.pop("type"), _CONVS, "conv_cfg")(
@@ -91,18 +79,9 @@ def channel_shuffle(x: Tensor, groups: int) -> Tensor:
 
 
 def squeeze_excitation(channels: int, unit_channels: int, reduction: int | None) -> list[nn.Module]:
-    """Squeeze-and-excitation on a unit's branch, or nothing.
+    """Squeeze-and-excitation on a unit's branch of ``channels``; none if ``reduction`` is None.
 
-    Args:
-        channels: Channels of the branch.
-        unit_channels: Channels of the unit's output.
-        reduction: ``unit_channels`` over the channels that are squeezed to; None: no layer.
-
-    Returns:
-        One layer, (N, C, H, W) to the same, or an empty list.
-
-    Raises:
-        ValueError: ``reduction`` is not a whole number that leaves a channel.
+    It squeezes to ``unit_channels`` over ``reduction``; ValueError if that leaves no channel.
     """
     if reduction is None:
         return []
@@ -116,22 +95,17 @@ def squeeze_excitation(channels: int, unit_channels: int, reduction: int | None)
 
 def _norm(norm_cfg: Cfg, channels: int) -> nn.Module:
     kwargs = dict(norm_cfg)
-    layer_type = kwargs.pop("type")
+    layer_class = _layer_class(kwargs.pop("type"), _NORMS, "norm_cfg")
     requires_grad = kwargs.pop("requires_grad", True)
-    layer_class = _layer_class(layer_type, _NORMS, "norm_cfg")
     if layer_class is nn.GroupNorm:
-        num_groups = kwargs.pop("num_groups", None)
-        if not num_groups or channels % num_groups:
+        if not kwargs.get("num_groups") or channels % kwargs["num_groups"]:
             raise ValueError(
                 f"norm_cfg={norm_cfg!r}: num_groups must divide every layer's channels, "
                 f"and one layer has {channels}"
             )
-        layer = layer_class(num_groups, channels, **kwargs)
-    else:
-        layer = layer_class(channels, **kwargs)
-    for parameter in layer.parameters():
-        parameter.requires_grad = requires_grad
-    return layer
+        kwargs["num_channels"] = channels
+        return layer_class(**kwargs).requires_grad_(requires_grad)
+    return layer_class(channels, **kwargs).requires_grad_(requires_grad)
 
 
 def _layer_class(layer_type: Any, known: dict[str, type[nn.Module]], argument: str) -> Any:

@@ -35,15 +35,7 @@ class SeparableUnit(nn.Module):
         conv_norm_cfg: dict[str, Any],
         act_cfg: Cfg,
     ) -> None:
-        """Build the unit.
-
-        Args:
-            in_channels: Channels of the input.
-            out_channels: Channels of the output.
-            stride: 1 or 2, of the depthwise convolution.
-            conv_norm_cfg: ``conv_cfg`` and ``norm_cfg``.
-            act_cfg: Config of the activations.
-        """
+        """``stride``: of the depthwise convolution."""
         super().__init__()
         self.depthwise = nn.Sequential(
             *conv_norm(in_channels, in_channels, 3, stride, in_channels, **conv_norm_cfg),
@@ -69,7 +61,7 @@ class MobileNetV1(LevelBackbone):
 
     @classmethod
     def builds(cls, stem_channels: int) -> Iterator[dict[str, Any]]:
-        """See :meth:`LevelBackbone.builds`."""
+        """See :class:`LevelBackbone`."""
         for factor, row in WIDTHS.items():
             if row[0] == stem_channels:
                 yield {"widen_factor": factor}
@@ -79,8 +71,7 @@ class MobileNetV1(LevelBackbone):
 
         Args:
             widen_factor: Width multiplier: 0.25, 0.5, 0.75 or 1.0.
-            **kwargs: ``out_indices``, ``frozen_stages``, ``conv_cfg``, ``norm_cfg``, ``act_cfg``,
-                ``norm_eval``, ``with_cp``, ``init_cfg``: see :class:`LevelBackbone`.
+            **kwargs: ``out_indices``, ``act_cfg``, …: see :class:`LevelBackbone`.
 
         Raises:
             ValueError: An argument is not one of its legal values, which are named.
@@ -94,23 +85,12 @@ class MobileNetV1(LevelBackbone):
     def _make_part(self, name: str, in_channels: int, out_channels: int) -> tuple[nn.Module, int]:
         if name == "conv1":
             return self._conv_norm_act(in_channels, out_channels, 3, 2), 2
-        repeats = self._repeats[name]
-        units = [(out_channels, 2), *[(out_channels, 1)] * (repeats - 1)]
-        if name == "stage1":
-            units.insert(0, (self._first_channels, 1))
-        stage = nn.Sequential()
-        for channels, stride in units:
-            stage.append(
-                SeparableUnit(
-                    in_channels,
-                    channels,
-                    stride,
-                    conv_norm_cfg=self._conv_norm_cfg,
-                    act_cfg=self._act_cfg,
-                )
-            )
-            in_channels = channels
-        return stage, 2
+        if name != "stage1":
+            return self._make_stage(SeparableUnit, name, in_channels, out_channels), 2
+        cfgs: dict[str, Any] = {"conv_norm_cfg": self._conv_norm_cfg, "act_cfg": self._act_cfg}
+        first = SeparableUnit(in_channels, self._first_channels, 1, **cfgs)
+        others = self._make_stage(SeparableUnit, name, self._first_channels, out_channels)
+        return nn.Sequential(first, *others), 2
 
     def _make_maxpool(self) -> tuple[nn.Module, int]:
         return nn.Identity(), 1

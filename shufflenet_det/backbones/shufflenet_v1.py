@@ -1,6 +1,7 @@
 """ShuffleNet V1 (Zhang et al., CVPR 2018, arXiv:1707.01083v2)."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from math import ceil
 from typing import Any, ClassVar
 
 import torch
@@ -10,46 +11,30 @@ from torch.nn import functional as F
 from .base import LevelBackbone
 from .layers import Cfg, activation, channel_shuffle, conv_norm, squeeze_excitation
 
+FACTORS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
+STAGE_2 = {1: 144, 2: 200, 3: 240, 4: 272, 8: 384}  # {groups: channels at 1.0x} (Table 1)
+# A unit's output channels over those of its depthwise convolution (Sec. 3.2).
+BOTTLENECK = 4
+
+
+def _up_to_multiple(channels: float, divisor: int) -> int:
+    return ceil(channels / divisor) * divisor
+
+
 # {(groups, widen_factor): (stem, stage 2, stage 3, stage 4)}.
 # 1.0x: Table 1. The other factors multiply every layer's filters (Sec. 3.3), rounded up so that
 # groups and concatenations divide; the stems are the authors' released ones (24 at 1.5x, too).
 # 0.75x is not in the paper, but among what pytorchcv has published.
-WIDTHS: dict[tuple[int, float], tuple[int, int, int, int]] = {
-    (1, 0.25): (6, 36, 72, 144),
-    (1, 0.5): (12, 72, 144, 288),
-    (1, 0.75): (18, 108, 216, 432),
-    (1, 1.0): (24, 144, 288, 576),
-    (1, 1.5): (24, 216, 432, 864),
-    (1, 2.0): (48, 288, 576, 1152),
-    (2, 0.25): (6, 56, 104, 200),
-    (2, 0.5): (12, 104, 200, 400),
-    (2, 0.75): (18, 152, 304, 600),
-    (2, 1.0): (24, 200, 400, 800),
-    (2, 1.5): (24, 304, 600, 1200),
-    (2, 2.0): (48, 400, 800, 1600),
-    (3, 0.25): (6, 60, 120, 240),
-    (3, 0.5): (12, 120, 240, 480),
-    (3, 0.75): (18, 180, 360, 720),
-    (3, 1.0): (24, 240, 480, 960),
-    (3, 1.5): (24, 360, 720, 1440),
-    (3, 2.0): (48, 480, 960, 1920),
-    (4, 0.25): (8, 80, 144, 272),
-    (4, 0.5): (12, 144, 272, 544),
-    (4, 0.75): (20, 208, 416, 816),
-    (4, 1.0): (24, 272, 544, 1088),
-    (4, 1.5): (24, 416, 816, 1632),
-    (4, 2.0): (48, 544, 1088, 2176),
-    (8, 0.25): (8, 96, 192, 384),
-    (8, 0.5): (16, 192, 384, 768),
-    (8, 0.75): (24, 288, 576, 1152),
-    (8, 1.0): (24, 384, 768, 1536),
-    (8, 1.5): (24, 576, 1152, 2304),
-    (8, 2.0): (48, 768, 1536, 3072),
+WIDTHS: dict[tuple[int, float], tuple[int, ...]] = {
+    (groups, factor): (
+        _up_to_multiple(24 * (1.0 if factor == 1.5 else factor), groups),
+        *(_up_to_multiple(n * channels * factor, BOTTLENECK * groups) for n in (1, 2, 4)),
+    )
+    for groups, channels in STAGE_2.items()
+    for factor in FACTORS
 }
 # Units of stages 2, 3, 4 (Table 1).
 REPEATS = (4, 8, 4)
-# A unit's output channels over those of its depthwise convolution (Sec. 3.2).
-BOTTLENECK = 4
 # ShuffleNet V1-50, 3 groups (V2's paper, Table 6 and appendix): stem and stages 1 to 4, units,
 # bottleneck ratio. The appendix has a stem of 64, which 3 groups do not divide: rounded up like the
 # widths above. It does not tell the bottleneck: 2 is what gives its 2.3 G multiply-adds.
@@ -83,17 +68,8 @@ class ShuffleUnitV1(nn.Module):
     ) -> None:
         """Build the unit.
 
-        Args:
-            in_channels: Channels of the input.
-            out_channels: Channels of the output, the concatenated input included.
-            stride: 1 or 2.
-            groups: Groups of the second pointwise convolution.
-            mid_channels: Channels between the pointwise convolutions.
-            first_groups: Groups of the first one.
-            shuffle_groups: ``groups`` argument of ``channel_shuffle``; 1 leaves channels in place.
-            se_reduction: Of the squeeze-and-excitation behind the last convolution; None: none.
-            conv_norm_cfg: ``conv_cfg`` and ``norm_cfg``.
-            act_cfg: Config of the activations.
+        ``first_groups`` and ``groups`` are those of the first and the second pointwise convolution,
+        with ``mid_channels`` between them; ``shuffle_groups`` is ``channel_shuffle``'s.
         """
         super().__init__()
         self.stride = stride
@@ -142,7 +118,7 @@ class ShuffleNetV1(LevelBackbone):
 
     @classmethod
     def builds(cls, stem_channels: int) -> Iterator[dict[str, Any]]:
-        """See :meth:`LevelBackbone.builds`."""
+        """See :class:`LevelBackbone`."""
         rows = sorted(WIDTHS.items(), key=lambda item: item[1][0] != stem_channels)
         for (groups, factor), (stem, stage, *_) in rows:
             if stem == stem_channels:
@@ -154,7 +130,7 @@ class ShuffleNetV1(LevelBackbone):
 
     @classmethod
     def same_shapes(cls, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """See :meth:`LevelBackbone.same_shapes`."""
+        """See :class:`LevelBackbone`."""
         if arguments.get("groups", 3) == 1:
             return [{}]
         return [{"shuffle": name} for name in SHUFFLES]
@@ -189,8 +165,7 @@ class ShuffleNetV1(LevelBackbone):
             stem_act: Whether an activation is behind the stem's normalisation.
             se_reduction: Squeeze-and-excitation in every unit (Table 5), which squeezes to the
                 unit's output channels over this; None: none.
-            **kwargs: ``out_indices``, ``frozen_stages``, ``conv_cfg``, ``norm_cfg``, ``act_cfg``,
-                ``norm_eval``, ``with_cp``, ``init_cfg``: see :class:`LevelBackbone`.
+            **kwargs: ``out_indices``, ``act_cfg``, …: see :class:`LevelBackbone`.
 
         Raises:
             ValueError: The combination of groups and width does not exist, groups do not divide
@@ -202,7 +177,12 @@ class ShuffleNetV1(LevelBackbone):
         repeats: Sequence[int] = REPEATS
         ratio = BOTTLENECK
         if depth is None:
-            row = _row(groups, widen_factor)
+            if (groups, widen_factor) not in WIDTHS:
+                raise ValueError(
+                    f"groups={groups!r}, widen_factor={widen_factor!r}: groups must be one of "
+                    f"{list(STAGE_2)}, widen_factor one of {list(FACTORS)}"
+                )
+            row = WIDTHS[groups, widen_factor]
         elif (depth, groups, widen_factor) == (50, 3, 1.0):
             names = ("conv1", "stage1", "stage2", "stage3", "stage4")
             row, repeats, ratio = WIDTHS_50, REPEATS_50, BOTTLENECK_50
@@ -213,7 +193,12 @@ class ShuffleNetV1(LevelBackbone):
             )
         widths = dict(zip(names, row, strict=True))
         if stem_channels is not None:
-            widths["conv1"] = _checked_stem(stem_channels, groups, row[1])
+            if stem_channels not in range(groups, row[1], groups):
+                raise ValueError(
+                    f"stem_channels={stem_channels!r}: must be a multiple of groups={groups} below "
+                    f"the first stage's {row[1]} channels"
+                )
+            widths["conv1"] = stem_channels
         self.groups = groups
         self.shuffle = shuffle
         self.stem_act = stem_act
@@ -232,44 +217,22 @@ class ShuffleNetV1(LevelBackbone):
             "inverse": mid_channels // self.groups if self.groups > 1 else 1,
             "none": 1,
         }[self.shuffle]
-        first_stage = name == next(iter(self._repeats))
         stride = 1 if name == "stage1" else 2
-        units = []
-        for i in range(self._repeats[name]):
-            units.append(
-                ShuffleUnitV1(
-                    in_channels if i == 0 else out_channels,
-                    out_channels,
-                    stride=stride if i == 0 else 1,
-                    groups=self.groups,
-                    mid_channels=mid_channels,
-                    first_groups=1 if first_stage and i == 0 else self.groups,
-                    shuffle_groups=shuffle_groups,
-                    se_reduction=self._se_reduction,
-                    conv_norm_cfg=self._conv_norm_cfg,
-                    act_cfg=self._act_cfg,
-                )
-            )
-        return nn.Sequential(*units), stride
-
-
-def _row(groups: int, widen_factor: float) -> tuple[int, ...]:
-    if (groups, widen_factor) not in WIDTHS:
-        legal_groups, legal_factors = (sorted(set(axis)) for axis in zip(*WIDTHS, strict=True))
-        raise ValueError(
-            f"groups={groups!r}, widen_factor={widen_factor!r}: groups must be one of "
-            f"{legal_groups}, widen_factor one of {legal_factors}"
-        )
-    return WIDTHS[groups, widen_factor]
-
-
-def _checked_stem(stem_channels: int, groups: int, stage_channels: int) -> int:
-    if stem_channels not in range(groups, stage_channels, groups):
-        raise ValueError(
-            f"stem_channels={stem_channels!r}: must be a multiple of groups={groups} below the "
-            f"first stage's {stage_channels} channels"
-        )
-    return stem_channels
+        # The input of the very first unit, the narrow stem, is not grouped.
+        first = {"first_groups": 1} if name == next(iter(self._repeats)) else None
+        return self._make_stage(
+            ShuffleUnitV1,
+            name,
+            in_channels,
+            out_channels,
+            stride,
+            first=first,
+            groups=self.groups,
+            mid_channels=mid_channels,
+            first_groups=self.groups,
+            shuffle_groups=shuffle_groups,
+            se_reduction=self._se_reduction,
+        ), stride
 
 
 def _check_ratio(ratio: int, groups: int, widths: Sequence[int]) -> None:

@@ -58,18 +58,8 @@ class ShuffleUnitV2(nn.Module):
     ) -> None:
         """Build the unit.
 
-        Args:
-            in_channels: Channels of the input, even.
-            out_channels: Channels of the output.
-            stride: 1 or 2.
-            branch1_channels: How many of the output's channels the first branch makes; 0: it
-                passes half of the input.
-            parity: Exchange channels by parity, not by halves.
-            extra_depthwise: V2*'s 3x3 depthwise convolution before the second branch.
-            se_reduction: Of the squeeze-and-excitation behind the last convolution; None: none.
-            residual: Add what the second branch gets to what it makes, where it gets a half.
-            conv_norm_cfg: ``conv_cfg`` and ``norm_cfg``.
-            act_cfg: Config of the activations.
+        ``branch1_channels`` is how many of the output's channels the first branch makes; 0: it
+        passes half of the input. ``residual`` adds what the second branch gets, where it is a half.
         """
         super().__init__()
         self.stride = stride
@@ -143,7 +133,7 @@ class ShuffleNetV2(LevelBackbone):
 
     @classmethod
     def builds(cls, stem_channels: int) -> Iterator[dict[str, Any]]:
-        """See :meth:`LevelBackbone.builds`."""
+        """See :class:`LevelBackbone`."""
         rows = [({"widen_factor": factor}, row[0]) for factor, row in WIDTHS.items()]
         rows += [({"depth": depth}, row[0]) for depth, row in WIDTHS_DEEP.items()]
         for layout in ("torchvision", "paper"):
@@ -151,7 +141,7 @@ class ShuffleNetV2(LevelBackbone):
 
     @classmethod
     def same_shapes(cls, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """See :meth:`LevelBackbone.same_shapes`."""
+        """See :class:`LevelBackbone`."""
         depth, factor = arguments.get("depth"), arguments.get("widen_factor", 1.0)
         stem, stage, *_ = WIDTHS_DEEP[depth] if depth else WIDTHS[factor]
         in_24 = arguments.get("layout") in SPLIT_24
@@ -190,8 +180,7 @@ class ShuffleNetV2(LevelBackbone):
             residual: Add its input to the second branch of every unit that splits.
             stage_repeats: Units of each stage; None: as in the paper.
             conv5_channels: Channels of level 4 where they are not as usual.
-            **kwargs: ``out_indices``, ``frozen_stages``, ``conv_cfg``, ``norm_cfg``, ``act_cfg``,
-                ``norm_eval``, ``with_cp``, ``init_cfg``: see :class:`LevelBackbone`.
+            **kwargs: ``out_indices``, ``act_cfg``, …: see :class:`LevelBackbone`.
 
         Raises:
             ValueError: An argument is not one of its legal values, which are named.
@@ -238,20 +227,16 @@ class ShuffleNetV2(LevelBackbone):
             return self._conv_norm_act(in_channels, out_channels, 1), 1
         stride = 1 if name == "stage1" else 2
         branch1_channels = in_channels if self.layout in SPLIT_24 else out_channels // 2
-        units = []
-        for i in range(self._repeats[name]):
-            units.append(
-                ShuffleUnitV2(
-                    in_channels if i == 0 else out_channels,
-                    out_channels,
-                    stride=stride if i == 0 else 1,
-                    branch1_channels=branch1_channels if i == 0 else 0,
-                    conv_norm_cfg=self._conv_norm_cfg,
-                    act_cfg=self._act_cfg,
-                    **self._unit_options,
-                )
-            )
-        return nn.Sequential(*units), stride
+        return self._make_stage(
+            ShuffleUnitV2,
+            name,
+            in_channels,
+            out_channels,
+            stride,
+            first={"branch1_channels": branch1_channels},
+            branch1_channels=0,
+            **self._unit_options,
+        ), stride
 
     def _make_maxpool(self) -> tuple[nn.Module, int]:
         if self.layout == "pytorchcv":

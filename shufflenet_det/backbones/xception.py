@@ -40,15 +40,7 @@ class XceptionUnit(nn.Module):
         conv_norm_cfg: dict[str, Any],
         act_cfg: Cfg,
     ) -> None:
-        """Build the unit.
-
-        Args:
-            in_channels: Channels of the input.
-            out_channels: Channels of the output; those of the input at stride 1.
-            stride: 1 or 2, of the first depthwise convolution and of the shortcut.
-            conv_norm_cfg: ``conv_cfg`` and ``norm_cfg``.
-            act_cfg: Config of the activations.
-        """
+        """``stride``: of the first depthwise convolution and of the shortcut."""
         super().__init__()
 
         def separable(in_channels: int, out_channels: int, stride: int = 1) -> list[nn.Module]:
@@ -98,7 +90,7 @@ class Xception(LevelBackbone):
 
     @classmethod
     def builds(cls, stem_channels: int) -> Iterator[dict[str, Any]]:
-        """See :meth:`LevelBackbone.builds`."""
+        """See :class:`LevelBackbone`."""
         for factor, row in WIDTHS.items():
             if row[0] == stem_channels:
                 yield {"widen_factor": factor}
@@ -115,8 +107,7 @@ class Xception(LevelBackbone):
         Args:
             widen_factor: Scale factor of the widths: 0.5, 1.0, 1.5 or 2.0.
             stage_channels: Channels of stages 2, 3, 4 where they are not as usual.
-            **kwargs: ``out_indices``, ``frozen_stages``, ``conv_cfg``, ``norm_cfg``, ``act_cfg``,
-                ``norm_eval``, ``with_cp``, ``init_cfg``: see :class:`LevelBackbone`.
+            **kwargs: ``out_indices``, ``act_cfg``, …: see :class:`LevelBackbone`.
 
         Raises:
             ValueError: An argument is not one of its legal values, which are named.
@@ -125,32 +116,17 @@ class Xception(LevelBackbone):
             raise ValueError(f"widen_factor={widen_factor!r}: must be one of {sorted(WIDTHS)}")
         stem, *stages = WIDTHS[widen_factor]
         if stage_channels is not None:
-            stages = _checked_channels(stage_channels)
+            stages = list(stage_channels) if isinstance(stage_channels, Sequence) else []
+            legal = range(BOTTLENECK, 100_000, BOTTLENECK)
+            if len(stages) != len(REPEATS) or not all(c in legal for c in stages):
+                raise ValueError(
+                    f"stage_channels={stage_channels!r}: must be {len(REPEATS)} multiples of "
+                    f"{BOTTLENECK}, one for each stage"
+                )
         names = ("conv1", "stage2", "stage3", "stage4")
         super().__init__(dict(zip(names, (stem, *stages), strict=True)), REPEATS, **kwargs)
 
     def _make_part(self, name: str, in_channels: int, out_channels: int) -> tuple[nn.Module, int]:
         if name == "conv1":
             return self._conv_norm_act(in_channels, out_channels, 3, 2), 2
-        units = [
-            XceptionUnit(
-                in_channels if i == 0 else out_channels,
-                out_channels,
-                stride=2 if i == 0 else 1,
-                conv_norm_cfg=self._conv_norm_cfg,
-                act_cfg=self._act_cfg,
-            )
-            for i in range(self._repeats[name])
-        ]
-        return nn.Sequential(*units), 2
-
-
-def _checked_channels(stage_channels: Sequence[int]) -> list[int]:
-    channels = list(stage_channels) if isinstance(stage_channels, Sequence) else []
-    legal = range(BOTTLENECK, 100_000, BOTTLENECK)
-    if len(channels) != len(REPEATS) or not all(c in legal for c in channels):
-        raise ValueError(
-            f"stage_channels={stage_channels!r}: must be {len(REPEATS)} multiples of {BOTTLENECK}, "
-            "one for each stage"
-        )
-    return channels
+        return self._make_stage(XceptionUnit, name, in_channels, out_channels), 2

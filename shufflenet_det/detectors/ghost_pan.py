@@ -11,7 +11,9 @@ from torch.nn import functional as F
 
 from ..backbones.layers import Cfg, activation, conv_norm
 
+KERNEL_SIZE = 5  # of NanoDet-Plus's depthwise convolutions
 NORM: Cfg = {"type": "BN"}
+CFGS: dict[str, Any] = {"conv_cfg": None, "norm_cfg": NORM}
 LEAKY: Cfg = {"type": "LeakyReLU", "negative_slope": 0.1, "inplace": True}
 
 
@@ -29,13 +31,7 @@ class BilinearPAN(BaseModule):
     def __init__(
         self, in_channels: Sequence[int], out_channels: int, init_cfg: Cfg | None = None
     ) -> None:
-        """Build the layers.
-
-        Args:
-            in_channels: Channels of the maps, finest first.
-            out_channels: Channels of every output.
-            init_cfg: Initialisation; None is Xavier's, uniform.
-        """
+        """``in_channels``: of the maps, finest first; initialisation is Xavier's, uniform."""
         default = {"type": "Xavier", "layer": "Conv2d", "distribution": "uniform"}
         super().__init__(init_cfg=init_cfg or default)
         self.lateral_convs = nn.ModuleList(
@@ -58,13 +54,13 @@ class GhostModule(nn.Module):
     GhostNet (arXiv:1911.11907), Fig. 1.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, *, norm_cfg: Cfg, act: bool) -> None:
+    def __init__(self, in_channels: int, out_channels: int, *, act: bool) -> None:
         """Build the layers; ``act``: an activation behind each convolution."""
         super().__init__()
         half = out_channels // 2
 
         def layer(*args: int) -> nn.Sequential:
-            layers = conv_norm(*args, conv_cfg=None, norm_cfg=norm_cfg)
+            layers = conv_norm(*args, **CFGS)
             return nn.Sequential(*layers, *([activation(LEAKY)] if act else ()))
 
         self.primary_conv = layer(in_channels, half, 1)
@@ -79,17 +75,14 @@ class GhostModule(nn.Module):
 class GhostBlock(nn.Module):
     """Two ghost modules and a depthwise-separable shortcut; nothing follows their sum."""
 
-    def __init__(
-        self, in_channels: int, out_channels: int, *, kernel_size: int, norm_cfg: Cfg
-    ) -> None:
-        """Build the layers; ``kernel_size`` is the shortcut's."""
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        """Build the layers."""
         super().__init__()
-        cfgs: dict[str, Any] = {"conv_cfg": None, "norm_cfg": norm_cfg}
-        self.ghost1 = GhostModule(in_channels, out_channels, norm_cfg=norm_cfg, act=True)
-        self.ghost2 = GhostModule(out_channels, out_channels, norm_cfg=norm_cfg, act=False)
+        self.ghost1 = GhostModule(in_channels, out_channels, act=True)
+        self.ghost2 = GhostModule(out_channels, out_channels, act=False)
         self.shortcut = nn.Sequential(
-            *conv_norm(in_channels, in_channels, kernel_size, 1, in_channels, **cfgs),
-            *conv_norm(in_channels, out_channels, 1, **cfgs),
+            *conv_norm(in_channels, in_channels, KERNEL_SIZE, 1, in_channels, **CFGS),
+            *conv_norm(in_channels, out_channels, 1, **CFGS),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -106,35 +99,25 @@ class GhostPAN(BaseModule):
     """
 
     def __init__(
-        self,
-        in_channels: Sequence[int],
-        out_channels: int,
-        kernel_size: int = 5,
-        norm_cfg: Cfg | None = None,
-        init_cfg: Cfg | None = None,
+        self, in_channels: Sequence[int], out_channels: int, init_cfg: Cfg | None = None
     ) -> None:
         """Build the layers.
 
         Args:
             in_channels: Channels of the maps, finest first, each of half the size before.
             out_channels: Channels of every output, even.
-            kernel_size: Of the depthwise convolutions.
-            norm_cfg: Config of the normalisations; None is ``dict(type='BN')``.
             init_cfg: mmengine's initialisation; None is NanoDet's own.
         """
         super().__init__(init_cfg=init_cfg)
-        norm_cfg = norm_cfg or NORM
         steps = range(len(in_channels) - 1)
-        cfgs = {"norm_cfg": norm_cfg, "act_cfg": LEAKY}
+        cfgs = {"norm_cfg": NORM, "act_cfg": LEAKY}
 
         def ghost_block() -> GhostBlock:
-            return GhostBlock(
-                2 * out_channels, out_channels, kernel_size=kernel_size, norm_cfg=norm_cfg
-            )
+            return GhostBlock(2 * out_channels, out_channels)
 
         def downsample() -> DepthwiseSeparableConvModule:
             return DepthwiseSeparableConvModule(
-                out_channels, out_channels, kernel_size, 2, kernel_size // 2, **cfgs
+                out_channels, out_channels, KERNEL_SIZE, 2, KERNEL_SIZE // 2, **cfgs
             )
 
         self.reduce_layers = nn.ModuleList(
@@ -150,15 +133,7 @@ class GhostPAN(BaseModule):
                 kaiming_init(module.conv, a=0, nonlinearity="leaky_relu")
 
     def forward(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Aggregate.
-
-        Args:
-            inputs: One map a level, (N, C_i, H_i, W_i).
-
-        Returns:
-            One map more, (N, out_channels, H_i, W_i) and (N, out_channels, ⌈H/2⌉, ⌈W/2⌉) of the
-            coarsest.
-        """
+        """Maps (N, C_i, H_i, W_i) to (N, out_channels, H_i, W_i) and one of half the coarsest."""
         laterals = [layer(x) for layer, x in zip(self.reduce_layers, inputs, strict=True)]
         inner = laterals[-1:]  # finest first
         for lateral, block in zip(laterals[-2::-1], self.top_down_blocks, strict=True):

@@ -41,15 +41,11 @@ class LargeSeparableConv(BaseModule):
         """Build the four convolutions.
 
         Args:
-            in_channels: Channels of the input.
             mid_channels: Channels between the two convolutions of a path: 64 in the paper's small
                 setting, 256 in its large one.
             out_channels: Channels of the thin map: 490 = 10 * 7 * 7, ten for each bin of a RoI.
             kernel_size: k, odd, in cells of the input.
             init_cfg: Initialisation; None is that of the authors' code.
-
-        Raises:
-            ValueError: ``kernel_size`` is not a positive odd number.
         """
         super().__init__(
             {"type": "Normal", "layer": "Conv2d", "std": 0.01} if init_cfg is None else init_cfg

@@ -17,12 +17,17 @@ from torch import Tensor
 
 from ..backbones.base import map_channels
 
-LOSS_BBOX = {"type": "SmoothL1Loss", "beta": 1.0, "loss_weight": 2.0}
-INIT = {
-    "type": "Normal",
-    "layer": "Linear",
-    "std": 0.01,
-    "override": {"type": "Normal", "name": "fc_reg", "std": 0.001},
+DEFAULTS: dict[str, Any] = {
+    "in_channels": 10,
+    "num_shared_fcs": 1,
+    "fc_out_channels": 2048,
+    "loss_bbox": {"type": "SmoothL1Loss", "beta": 1.0, "loss_weight": 2.0},
+    "init_cfg": {
+        "type": "Normal",
+        "layer": "Linear",
+        "std": 0.01,
+        "override": {"type": "Normal", "name": "fc_reg", "std": 0.001},
+    },
 }
 
 
@@ -36,14 +41,7 @@ class LightHeadRCNN(FasterRCNN):
         roi_head: dict[str, Any],
         **kwargs: Any,
     ) -> None:
-        """Build the detector.
-
-        Args:
-            backbone: Config of a backbone whose outputs are C4 and C5.
-            rpn_head: Config of the RPN, a :class:`LightHeadRPNHead`.
-            roi_head: Config of the RoI head, a :class:`LightHeadRoIHead`.
-            **kwargs: ``train_cfg``, ``test_cfg``, …: those of mmdet's ``FasterRCNN``.
-        """
+        """As mmdet's ``FasterRCNN``, with a backbone whose outputs are C4 and C5."""
         c4, *_, c5 = map_channels(MODELS.build(backbone))
         thin_conv = {"in_channels": c5, **roi_head["thin_conv"]}
         super().__init__(
@@ -84,11 +82,6 @@ class LightHeadBBoxHead(ConvFCBBoxHead):
     def __init__(
         self,
         ohem_per_image: int | None = 256,
-        in_channels: int = 10,
-        num_shared_fcs: int = 1,
-        fc_out_channels: int = 2048,
-        loss_bbox: dict[str, Any] | None = None,
-        init_cfg: dict[str, Any] | list[dict[str, Any]] | None = None,
         **kwargs: Any,
     ) -> None:
         """Build the layers.
@@ -96,13 +89,9 @@ class LightHeadBBoxHead(ConvFCBBoxHead):
         Args:
             ohem_per_image: Times the batch's images, RoIs that are trained on; if there are fewer,
                 all of them. 256 gives the authors' 512 for two images a GPU. None: all.
-            in_channels: Channels of the pooled RoIs.
-            num_shared_fcs: Fully connected layers before scores and deltas.
-            fc_out_channels: Their width.
-            loss_bbox: Config of the boxes' loss; None is smooth L1 with a beta of 1, weight 2.
-            init_cfg: Initialisation; None is that of the authors' code.
             **kwargs: ``num_classes``, ``roi_feat_size``, ``reg_class_agnostic``, ``bbox_coder``,
-                ``loss_cls``, …: those of mmdet's ``ConvFCBBoxHead``.
+                ``loss_cls``, …: those of mmdet's ``ConvFCBBoxHead``; layers, initialisation and
+                the boxes' loss (smooth L1, weight 2) are by default the authors'.
 
         Raises:
             ValueError: ``ohem_per_image`` is not positive, or a loss by which it chooses weighs
@@ -110,14 +99,7 @@ class LightHeadBBoxHead(ConvFCBBoxHead):
         """
         if ohem_per_image is not None and ohem_per_image < 1:
             raise ValueError(f"ohem_per_image={ohem_per_image!r}: must be positive or None")
-        super().__init__(
-            num_shared_fcs=num_shared_fcs,
-            in_channels=in_channels,
-            fc_out_channels=fc_out_channels,
-            loss_bbox=LOSS_BBOX if loss_bbox is None else loss_bbox,
-            init_cfg=INIT if init_cfg is None else init_cfg,
-            **kwargs,
-        )
+        super().__init__(**{**DEFAULTS, **kwargs})
         self.ohem_per_image = ohem_per_image
         weights = self.loss_cls.loss_weight, self.loss_bbox.loss_weight
         if ohem_per_image is not None and min(weights) <= 0:
@@ -138,17 +120,7 @@ class LightHeadBBoxHead(ConvFCBBoxHead):
     ) -> dict[str, Any]:
         """Losses over the batch's hardest RoIs.
 
-        Args:
-            cls_score: (n, classes + 1), the background last.
-            bbox_pred: (n, 4) or (n, 4 * classes).
-            rois: (n, 5), index of the image and x1, y1, x2, y2 in its pixels.
-            sampling_results: Which of the RoIs are foreground, one result an image.
-            rcnn_train_cfg: ``train_cfg.rcnn``.
-            concat: As in mmdet's heads.
-            reduction_override: As in mmdet's losses.
-
-        Returns:
-            ``loss_bbox``, the dict of the losses, and ``bbox_targets``, of all n RoIs.
+        Arguments and result are those of mmdet's ``BBoxHead``; ``bbox_targets`` are of all RoIs.
         """
         targets = self.get_targets(sampling_results, rcnn_train_cfg, concat=concat)
         chosen = (cls_score, bbox_pred, rois, *targets)
@@ -185,14 +157,7 @@ class LightHeadRoIHead(StandardRoIHead):
     """
 
     def __init__(self, thin_conv: dict[str, Any], **kwargs: Any) -> None:
-        """Build the head.
-
-        Args:
-            thin_conv: Config of the layer that makes the thin map, as
-                ``dict(type='LargeSeparableConv', in_channels=464, mid_channels=64)``.
-            **kwargs: ``bbox_roi_extractor``, ``bbox_head``, ``train_cfg``, ``test_cfg``, …: those
-                of mmdet's ``StandardRoIHead``.
-        """
+        """As mmdet's ``StandardRoIHead``; ``thin_conv`` is the config of the thin map's layer."""
         super().__init__(**kwargs)
         self.thin_conv = MODELS.build(thin_conv)
 

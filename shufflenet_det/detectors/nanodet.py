@@ -65,14 +65,10 @@ class NanoDetPlus(NanoDet):
         """Build the parts.
 
         Args:
-            backbone: Config of the backbone.
-            neck: Config of the neck.
-            bbox_head: Config of the head.
+            backbone, neck, bbox_head, **kwargs: As of mmdet's ``SingleStageDetector``.
             train_cfg: ``assigner``; ``aux_head``, what of the auxiliary head is to differ from
                 NanoDet-Plus's, or None for no auxiliary parts; and ``detach_epoch``, from which
                 on, counted from 0, the auxiliary parts train neither the backbone nor the neck.
-            **kwargs: ``test_cfg``, ``data_preprocessor``, ``init_cfg``: those of mmdet's
-                ``SingleStageDetector``.
         """
         super().__init__(backbone, neck, bbox_head, train_cfg=train_cfg, **kwargs)
         aux_head = (train_cfg or {}).get("aux_head")
@@ -80,31 +76,21 @@ class NanoDetPlus(NanoDet):
         if aux_head is None:
             return
         channels = 2 * self.bbox_head.in_channels
+        strides = self.bbox_head.prior_generator.strides
         own = {
             "type": "NanoDetAuxHead",
             "num_classes": self.bbox_head.num_classes,
             "in_channels": channels,
             "feat_channels": channels,
             "reg_max": self.bbox_head.reg_max,
-            "anchor_generator": {
-                "type": "MlvlPointGenerator",
-                "strides": self.bbox_head.prior_generator.strides,
-            },
+            "anchor_generator": {"type": "MlvlPointGenerator", "strides": strides},
             "loss_cls": {"type": "QualityFocalLoss", "use_sigmoid": True},
         }
         self.aux_neck = MODELS.build(neck)
         self.aux_head = MODELS.build({**own, **aux_head})
 
     def loss(self, batch_inputs: Tensor, batch_data_samples: list[Any]) -> dict[str, Tensor]:
-        """Losses of a batch.
-
-        Args:
-            batch_inputs: Images, (N, 3, H, W).
-            batch_data_samples: Their annotations.
-
-        Returns:
-            Those of :meth:`NanoDetPlusHead.loss_by_feat`.
-        """
+        """Those of :meth:`NanoDetPlusHead.loss_by_feat` of images (N, 3, H, W)."""
         features = self.backbone(batch_inputs)
         levels = self.neck(features)
         aux = None

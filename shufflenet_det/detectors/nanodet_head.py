@@ -13,8 +13,13 @@ from ..backbones.layers import Cfg, activation
 from .ghost_pan import LEAKY, NORM
 
 Maps = list[Tensor]
-LOSS_CLS: Cfg = {"type": "QualityFocalLoss", "use_sigmoid": True, "beta": 2.0}
-LOSS_BBOX: Cfg = {"type": "GIoULoss", "loss_weight": 2.0}
+DEFAULTS: Cfg = {
+    "stacked_convs": 2,
+    "reg_max": 7,
+    "norm_cfg": NORM,
+    "loss_cls": {"type": "QualityFocalLoss", "use_sigmoid": True, "beta": 2.0},
+    "loss_bbox": {"type": "GIoULoss", "loss_weight": 2.0},
+}
 
 
 class NanoDetHead(GFLHead):
@@ -31,11 +36,6 @@ class NanoDetHead(GFLHead):
         num_classes: int,
         in_channels: int,
         kernel_size: int = 3,
-        stacked_convs: int = 2,
-        reg_max: int = 7,
-        norm_cfg: Cfg | None = None,
-        loss_cls: Cfg | None = None,
-        loss_bbox: Cfg | None = None,
         **kwargs: Any,
     ) -> None:
         """Build the layers.
@@ -44,25 +44,12 @@ class NanoDetHead(GFLHead):
             num_classes: Number of classes.
             in_channels: Channels of each map and of each layer.
             kernel_size: Of the depthwise convolutions.
-            stacked_convs: Depthwise-separable convolutions a level.
-            reg_max: Distances are expected values of 0, 1, … reg_max strides.
-            norm_cfg: Config of the normalisations; None is ``dict(type='BN')``.
-            loss_cls: Config of the scores' loss; None is the quality focal loss.
-            loss_bbox: Config of the boxes' loss; None is GIoU's, weight 2.
-            **kwargs: ``anchor_generator``, ``loss_dfl``, ``train_cfg``, ``test_cfg``, …: those of
-                mmdet's ``GFLHead``.
+            **kwargs: ``anchor_generator``, ``train_cfg``, …: those of mmdet's ``GFLHead``, with
+                NanoDet's defaults (``DEFAULTS``).
         """
         self.kernel_size = kernel_size
         super().__init__(
-            num_classes,
-            in_channels,
-            stacked_convs=stacked_convs,
-            norm_cfg=norm_cfg or NORM,
-            reg_max=reg_max,
-            feat_channels=in_channels,
-            loss_cls=loss_cls or LOSS_CLS,
-            loss_bbox=loss_bbox or LOSS_BBOX,
-            **kwargs,
+            num_classes, in_channels, feat_channels=in_channels, **{**DEFAULTS, **kwargs}
         )
 
     def _init_layers(self) -> None:
@@ -86,14 +73,10 @@ class NanoDetHead(GFLHead):
         self.gfl_cls = nn.ModuleList(nn.Conv2d(channels, outputs, 1) for _ in levels)
 
     def forward(self, x: tuple[Tensor, ...]) -> tuple[Maps, Maps]:
-        """Compute every level's outputs.
+        """Every level's logits.
 
-        Args:
-            x: One map a level, (N, in_channels, H_i, W_i).
-
-        Returns:
-            Of every level the classes' logits, (N, classes, H_i, W_i), and those of the distances
-            left, top, right, bottom, (N, 4 * (reg_max + 1), H_i, W_i).
+        Those of the classes, (N, classes, H_i, W_i), and those of the distances left, top, right,
+        bottom, (N, 4 * (reg_max + 1), H_i, W_i), of maps (N, in_channels, H_i, W_i).
         """
         outs = [
             last(convs(level))
@@ -131,16 +114,10 @@ class NanoDetPlusHead(NanoDetHead):
         strides: tuple[int, ...] = (8, 16, 32, 64),
         **kwargs: Any,
     ) -> None:
-        """Build the layers.
+        """Build the layers: see :class:`NanoDetHead`; ``strides`` are the maps', in pixels.
 
-        Args:
-            num_classes: Number of classes.
-            in_channels: Channels of each map and of each layer.
-            kernel_size: Of the depthwise convolutions.
-            strides: Of the maps, pixels.
-            **kwargs: As of :class:`NanoDetHead`. ``train_cfg.assigner`` is mmdet's
-                ``DynamicSoftLabelAssigner`` with a ``soft_center_radius`` so large that its term
-                for the distance from the centre, which NanoDet has not, is nothing.
+        ``train_cfg.assigner`` is mmdet's ``DynamicSoftLabelAssigner`` with a ``soft_center_radius``
+        so large that its term for the distance from the centre, which NanoDet has not, is nothing.
         """
         points = {"type": "MlvlPointGenerator", "strides": list(strides), "offset": 0}
         super().__init__(num_classes, in_channels, kernel_size, anchor_generator=points, **kwargs)
@@ -160,16 +137,9 @@ class NanoDetPlusHead(NanoDetHead):
     ) -> dict[str, Tensor]:
         """Losses of this head, and of an auxiliary one on the same targets.
 
-        Args:
-            cls_scores: The classes' logits as of :meth:`forward`.
-            bbox_preds: The distances' logits as of :meth:`forward`.
-            batch_gt_instances: Annotated ``bboxes`` (n, 4) and ``labels`` (n,) of each image.
-            batch_img_metas: Unused.
-            batch_gt_instances_ignore: Unused: crowds are background, as NanoDet has it.
-            aux: What the auxiliary head predicts, as ``cls_scores`` and ``bbox_preds``.
-
-        Returns:
-            ``loss_cls``, ``loss_bbox``, ``loss_dfl``, and the same with ``aux_`` before it.
+        Logits are those of :meth:`forward`, ``aux`` those of the auxiliary head. Crowds are
+        background, as NanoDet has it. Returns ``loss_cls``, ``loss_bbox``, ``loss_dfl``, and the
+        same with ``aux_`` before it.
         """
         sizes = [scores.shape[2:] for scores in cls_scores]
         points = torch.cat(

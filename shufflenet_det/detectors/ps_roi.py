@@ -38,7 +38,7 @@ class PSRoIAlign(nn.Module):
 
         Args:
             output_size: P, bins along each side of a RoI.
-            spatial_scale: Cells of the map per pixel of the image, 1 / stride.
+            spatial_scale: 1 / stride.
             sampling_ratio: Samples along each side of a bin.
             pool_mode: What a bin is of its samples: 'avg', the mean, or 'max'.
             aligned: Pixels and cells meet in their corners: coordinates move by half a cell. If
@@ -59,15 +59,7 @@ class PSRoIAlign(nn.Module):
         self.aligned = aligned
 
     def forward(self, x: Tensor, rois: Tensor) -> Tensor:
-        """Sample the RoIs.
-
-        Args:
-            x: (N, C * P * P, H, W).
-            rois: (n, 5), index of the image and x1, y1, x2, y2 in its pixels.
-
-        Returns:
-            (n, C, P, P).
-        """
+        """(n, C, P, P) of ``x``, (N, C * P * P, H, W); ``rois`` are (image, x1, y1, x2, y2)."""
         bins, ratio = self.output_size, self.sampling_ratio
         shift = 0.0 if self.aligned else 0.5  # cells; torchvision's kernel takes half a cell off
         if self.pool_mode == "max":
@@ -95,26 +87,13 @@ class PSRoIPool(nn.Module):
     """
 
     def __init__(self, output_size: int, spatial_scale: float) -> None:
-        """Set the bins.
-
-        Args:
-            output_size: P, bins along each side of a RoI.
-            spatial_scale: Cells of the map per pixel of the image, 1 / stride.
-        """
+        """See :class:`PSRoIAlign`."""
         super().__init__()
         self.output_size = output_size
         self.spatial_scale = spatial_scale
 
     def forward(self, x: Tensor, rois: Tensor) -> Tensor:
-        """Average over the RoIs' bins.
-
-        Args:
-            x: (N, C * P * P, H, W).
-            rois: (n, 5), index of the image and x1, y1, x2, y2 in its pixels, both ends included.
-
-        Returns:
-            (n, C, P, P); a bin without cells is 0.
-        """
+        """As :meth:`PSRoIAlign.forward`, both ends of a RoI included; a bin without cells is 0."""
         _, channels, height, width = x.shape
         bins = torch.arange(self.output_size + 1, device=x.device)
         corners = (rois[:, 1:] + 0.5).floor()
@@ -156,11 +135,7 @@ class PSRoIExtractor(BaseRoIExtractor):
     def build_roi_layers(
         self, layer_cfg: dict[str, Any], featmap_strides: list[int]
     ) -> nn.ModuleList:
-        """Build the layer of the one map.
-
-        Raises:
-            ValueError: There is not one stride, or the layer's type is none of the legal ones.
-        """
+        """Build the layer of the one map; ValueError if there are more, or no such layer."""
         if len(featmap_strides) != 1:
             raise ValueError(f"featmap_strides={featmap_strides!r}: must be the stride of one map")
         name = layer_cfg["type"]
@@ -171,19 +146,7 @@ class PSRoIExtractor(BaseRoIExtractor):
     def forward(
         self, feats: tuple[Tensor, ...], rois: Tensor, roi_scale_factor: float | None = None
     ) -> Tensor:
-        """Pool or align the RoIs.
-
-        Args:
-            feats: One map, (N, ``out_channels`` * P * P, H, W).
-            rois: (n, 5), index of the image and x1, y1, x2, y2 in its pixels.
-            roi_scale_factor: Scale RoIs about their centres by this first.
-
-        Returns:
-            (n, ``out_channels``, P, P), in the map's dtype.
-
-        Raises:
-            ValueError: There is not one map, or it has not the channels that the bins need.
-        """
+        """Pool or align the RoIs of one map, in its dtype; ValueError if channels do not fit."""
         if len(feats) != 1:
             raise ValueError(f"{len(feats)} maps were given: RoIs are read from one, the thin one")
         (x,), (layer,) = feats, self.roi_layers

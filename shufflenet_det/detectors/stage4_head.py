@@ -6,9 +6,8 @@ from mmdet.models.detectors import FasterRCNN
 from mmdet.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor
-from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..backbones.base import LevelBackbone, map_channels, run_checkpointed
+from ..backbones.base import LevelBackbone, map_channels, norms_to_eval, run_checkpointed
 
 
 class FasterRCNNC4(FasterRCNN):
@@ -26,17 +25,7 @@ class FasterRCNNC4(FasterRCNN):
         roi_head: dict[str, Any],
         **kwargs: Any,
     ) -> None:
-        """Build the detector.
-
-        Args:
-            backbone: Config of a backbone of this package.
-            rpn_head: Config of the RPN.
-            roi_head: Config of the RoI head, without ``shared_head``.
-            **kwargs: ``train_cfg``, ``test_cfg``, …: those of mmdet's ``FasterRCNN``.
-
-        Raises:
-            ValueError: The backbone is not of this package, or does not end at stage 3.
-        """
+        """As mmdet's ``FasterRCNN``, with a backbone of this package that ends at stage 3."""
         shared_head = {"type": "Stage4Head", "backbone": backbone}
         c4, c5 = map_channels(MODELS.build({**backbone, "out_indices": (2, 3)}))
         extractor = {"out_channels": c4, **roi_head["bbox_roi_extractor"]}
@@ -61,14 +50,9 @@ class Stage4Head(BaseModule):
     """
 
     def __init__(self, backbone: dict[str, Any]) -> None:
-        """Build the stage.
+        """Build the stage of a detector's ``backbone``, but for ``frozen_stages`` as there.
 
-        Args:
-            backbone: Config of the detector's backbone, whose ``init_cfg``, ``norm_cfg``,
-                ``norm_eval`` and ``with_cp`` hold here, too; its ``frozen_stages`` does not.
-
-        Raises:
-            ValueError: The backbone is not of this package, or does not end at stage 3.
+        ValueError if the backbone is not of this package, or does not end at stage 3.
         """
         super().__init__()
         self._backbone = {**backbone, "out_indices": (3,), "frozen_stages": -1}
@@ -104,7 +88,5 @@ class Stage4Head(BaseModule):
         """Set training mode; with ``norm_eval``, BatchNorm stays in evaluation mode."""
         super().train(mode)
         if self.norm_eval:
-            for module in self.modules():
-                if isinstance(module, _BatchNorm):
-                    module.eval()
+            norms_to_eval(self)
         return self

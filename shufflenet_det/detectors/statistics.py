@@ -47,17 +47,10 @@ class EstimateStatistics(Hook):
 
 @torch.no_grad()
 def estimate_statistics(model: nn.Module, batches: Iterable[Tensor]) -> int:
-    """Give BatchNorm layers that compute ``x + bias`` the statistics of their inputs.
+    """Give the BatchNorm layers of a detector that compute ``x + bias`` their inputs' statistics.
 
     Weight and bias change with them, so that in evaluation the network computes what it did; in
-    training, on batches as these, nearly the same.
-
-    Args:
-        model: A detector, called with ``mode='tensor'``.
-        batches: Images, each (N, 3, H, W).
-
-    Returns:
-        The number of layers.
+    training, on batches as these (N, 3, H, W), nearly the same. Returns the number of layers.
     """
     norms = [m for m in model.modules() if has_made_up_statistics(m)]
     sums: dict[Any, tuple[Any, ...]] = {}

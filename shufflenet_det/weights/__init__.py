@@ -1,7 +1,7 @@
 """Published ShuffleNet checkpoints: opened safely, recognised, converted exactly, or refused."""
 
 from .files import open_checkpoint
-from .images import Images, compare_images
+from .images import Images
 from .loading import (
     call,
     convert_file,
@@ -12,16 +12,12 @@ from .loading import (
     redirect_load_from,
     title,
 )
-from .recognition import Weights, recognise
-from .records import RECORDS, Record, find_record
+from .records import RECORDS, find_record
 
 __all__ = [
     "RECORDS",
     "Images",
-    "Record",
-    "Weights",
     "call",
-    "compare_images",
     "convert_file",
     "find_record",
     "fit_data_preprocessor",
@@ -29,7 +25,6 @@ __all__ = [
     "needed_arguments",
     "open_checkpoint",
     "read_weights",
-    "recognise",
     "redirect_load_from",
     "title",
 ]

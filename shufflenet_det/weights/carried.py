@@ -8,27 +8,21 @@ and what would be built is looked up first.
 
 import ast
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from ..config_files import dicts_in
 
 _LONGEST = 4_000_000  # characters; the names of LVIS's 1,203 classes take 40,000
 # What changes no prediction, and what people change on purpose when they test.
-_FREE = {
-    *("init_cfg", "pretrained", "train_cfg", "frozen_stages", "norm_eval", "with_cp"),
-    "test_cfg",
-}
+_FREE = (
+    *("init_cfg", "pretrained", "train_cfg", "test_cfg"),
+    *("frozen_stages", "norm_eval", "with_cp"),
+)
 
 
 def carried_config(meta: Mapping[str, Any], name: str) -> dict[str, Any] | None:
-    """Read the config of a checkpoint.
-
-    Args:
-        meta: The checkpoint's ``meta``.
-        name: Of the checkpoint, for messages.
-
-    Returns:
-        The config; None if the checkpoint carries none.
+    """The config in the ``meta`` of a checkpoint called ``name``, or None.
 
     Raises:
         ValueError: The config is more than literals.
@@ -49,11 +43,7 @@ def carried_config(meta: Mapping[str, Any], name: str) -> dict[str, Any] | None:
 
 
 def require_registered(config: Any, name: str) -> None:
-    """Raise where a config that is data names what no registry of mmdet holds.
-
-    Args:
-        config: Any part of a config.
-        name: Of the checkpoint that carries it, for messages.
+    """Check a config, or part of one, that a checkpoint called ``name`` carries.
 
     Raises:
         ValueError: A ``type`` is unknown; or an entry makes mmengine import or execute something.
@@ -61,15 +51,13 @@ def require_registered(config: Any, name: str) -> None:
     known = _registered()
     for owner in dicts_in(config):
         kind = owner.get("type")
-        scope, _, last = kind.rpartition(".") if isinstance(kind, str) else ("", "", "")
-        wrong = None
+        scope, _, last = str(kind).rpartition(".")
+        files = [v for v in owner.values() if isinstance(v, str) and v.endswith(".py")]
+        wrong = f"the file {files[0]!r}" if files else None
+        if "_scope_" in owner:
+            wrong = f"_scope_={owner['_scope_']!r}"
         if kind is not None and (scope not in ("", "mmdet", "shufflenet_det") or last not in known):
             wrong = f"type={kind!r}, which no installed package has registered"
-        elif "_scope_" in owner:
-            wrong = f"_scope_={owner['_scope_']!r}"
-        else:
-            files = [v for v in owner.values() if isinstance(v, str) and v.endswith(".py")]
-            wrong = f"the file {files[0]!r}" if files else None
         if wrong:
             raise ValueError(
                 f"the config that {name!r} carries names {wrong}: import the package that has it "
@@ -82,20 +70,12 @@ def warning_of_differences(
 ) -> str | None:
     """A sentence on what a config's model computes otherwise than the model that was trained.
 
-    Args:
-        model: The ``model`` of the config in use.
-        meta: The checkpoint's ``meta``.
-        name: Of the checkpoint.
-
-    Returns:
-        The sentence; None if nothing differs or the checkpoint carries no readable config.
+    None if nothing differs, or the ``meta`` of the checkpoint carries no readable config.
     """
     try:
-        carried = (carried_config(meta, name) or {}).get("model")
+        carried = (carried_config(meta, name) or {}).get("model", model)
     except ValueError:
         return None  # the carried config is only compared here
-    if carried is None:
-        return None
     used, trained = (dict(_leaves(node, "model")) for node in (model, carried))
     found = [
         f"{key} is {used.get(key, 'not set')!r}, trained with {trained.get(key, 'not set')!r}"
@@ -111,41 +91,29 @@ def warning_of_differences(
     )
 
 
+class _Literals(ast.NodeTransformer):
+    """Turns the calls of ``dict`` and the names of floats that mmengine writes into literals."""
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        self.generic_visit(node)
+        match node:
+            case ast.Call(func=ast.Name(id="dict"), args=[], keywords=keywords):
+                keys = [ast.Constant(k.arg) if k.arg else None for k in keywords]
+                return ast.Dict([*keys], [keyword.value for keyword in keywords])
+            case ast.Call(func=ast.Name(id="dict"), args=[ast.Dict() as inner], keywords=[]):
+                return inner
+        return node
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        return ast.Constant(float(node.id)) if node.id in ("inf", "nan") else node
+
+
 def _assignment(statement: ast.stmt) -> tuple[str, Any]:
-    if isinstance(statement, ast.Assign) and len(statement.targets) == 1:
-        target = statement.targets[0]
-        if isinstance(target, ast.Name):
-            return target.id, _literal(statement.value)
-    raise ValueError(f"has in line {statement.lineno} more than NAME = VALUE")
-
-
-def _literal(node: ast.expr) -> Any:
-    match node:
-        case ast.Call(func=ast.Name(id="dict"), args=[], keywords=keywords):
-            if all(keyword.arg for keyword in keywords):
-                return {str(keyword.arg): _literal(keyword.value) for keyword in keywords}
-        case (
-            ast.Dict(keys=keys, values=values)
-            | ast.Call(
-                func=ast.Name(id="dict"),
-                args=[ast.Dict(keys=keys, values=values)],
-                keywords=[],
-            )
-        ):
-            if None not in keys:
-                pairs = zip(keys, values, strict=True)
-                return {_literal(key): _literal(value) for key, value in pairs if key}
-        case ast.List(elts=elements):
-            return [_literal(element) for element in elements]
-        case ast.Tuple(elts=elements):
-            return tuple(_literal(element) for element in elements)
-        case ast.Name(id="inf" | "nan"):  # as repr writes a float
-            return float(node.id)
-        case ast.UnaryOp(op=ast.USub(), operand=ast.Name(id="inf")):
-            return -float("inf")
-        case ast.Constant() | ast.UnaryOp():
-            return ast.literal_eval(node)
-    raise ValueError(f"has in line {node.lineno} more than literals")
+    match statement:
+        case ast.Assign(targets=[ast.Name(id=name)], value=value):
+            with suppress(ValueError):
+                return name, ast.literal_eval(_Literals().visit(value))
+    raise ValueError(f"has in line {statement.lineno} more than NAME = LITERAL")
 
 
 def _reason(error: BaseException) -> str:

@@ -41,17 +41,8 @@ def shuffle_v1(
 ) -> Tensors:
     """Let every unit of a V1 compute with another shuffle what it did with its own.
 
-    Features stay in their places; channels inside of the units move.
-
-    Args:
-        tensors: A ShuffleNetV1 whose units shuffle with ``source``.
-        groups: Its groups.
-        source: 'paper' or 'inverse'.
-        target: The shuffle wanted, before the depthwise convolution.
-        shuffle_last: The source shuffles after the depthwise convolution.
-
-    Returns:
-        The tensors for ``target``.
+    Features stay in their places; channels inside of the units move. ``source`` and ``target`` are
+    'paper' or 'inverse'; the source may shuffle behind the depthwise convolution.
 
     Raises:
         NoConversionError: A unit's channels cannot be sorted so that each group of the second

@@ -38,50 +38,42 @@ _INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, tor
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a file holds of interest.
-
-    Attributes:
-        name: What it was asked for as.
-        tensors: All tensors of its state_dict, by their names there.
-        stated: What a file of this package says of the network below a prefix of names.
-    """
+    """What a file holds of interest, and ``name``, what it was asked for as."""
 
     name: str
-    tensors: dict[str, Tensor]
+    tensors: dict[str, Tensor]  # all of its state_dict, by their names there
+    # What a file of this package says of the network below a prefix of names.
     stated: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
-def open_checkpoint(name: str) -> Checkpoint:
+def open_checkpoint(name: str, key: str = "model.backbone.init_cfg") -> Checkpoint:
     """Open a checkpoint on the CPU with torch's safe loader.
 
     Args:
         name: Path, URL, the name of a record (``--list`` of ``tools/convert_weights.py``), or
             what mmengine knows (``torchvision://…``). PyTorch's files, plain or alone in a zip
-            file, and safetensors.
-
-    Returns:
-        Its tensors; the state_dict is found where programs put it.
+            file, and safetensors. The state_dict is found where programs put it.
+        key: Where a config names it.
 
     Raises:
         FileNotFoundError: There is no such file, or it must be downloaded by hand.
         ConnectionError: It has to be downloaded and cannot be.
         ValueError: The file is empty, truncated, altered, of another kind, or names code.
     """
-    path = Path(name).expanduser()
+    path, record = Path(name).expanduser(), find_record(name)
+    url = record.url if record else name
     if path.is_file():
         return _checkpoint(name, _open(path))
-    record = find_record(name)
-    if record is not None and record.unreadable:
+    if record and record.unreadable:
         raise ValueError(f"{name!r} cannot be loaded: {record.unreadable}")
-    if record is not None and not record.can_be_fetched:
-        path = cache_path(record.url, record.file)
-        if path.is_file():
-            return _checkpoint(name, _open(path))
-        raise FileNotFoundError(
-            f"{name!r} must be downloaded by hand: get {record.file} from {record.url} and give "
-            f"its path, or put it at {path}"
-        )
-    url = record.url if record is not None else name
+    if record and not record.can_be_fetched:
+        path = cache_path(url, record.file)
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"{name!r} must be downloaded by hand: get {record.file} from {url} and give its "
+                f"path, or put it at {path}"
+            )
+        return _checkpoint(name, _open(path))
     if "://" not in url:
         raise FileNotFoundError(f"checkpoint {name!r} not found")
     try:
@@ -92,26 +84,19 @@ def open_checkpoint(name: str) -> Checkpoint:
         raise FileNotFoundError(f"checkpoint {name!r}: mmengine knows no such name") from error
     except (URLError, TimeoutError, ConnectionError, HTTPException) as error:
         raise ConnectionError(
-            f"could not download {name!r} ({error}). Get the file where there is a "
-            "network and give its path: --cfg-options model.backbone.init_cfg.checkpoint=PATH; or "
-            "train without pretrained weights: "
-            "--cfg-options model.backbone.init_cfg=None model.backbone.norm_eval=False"
+            f"could not download {name!r} ({error}). Get the file where there is a network and "
+            f"give its path: --cfg-options {key}.checkpoint=PATH; or train from random weights: "
+            f"--cfg-options {key}=None model.backbone.norm_eval=False"
         ) from error
 
 
 def save_tensors(
     tensors: Mapping[str, Tensor], path: str | Path, statement: Mapping[str, Any]
 ) -> None:
-    """Write a plain state_dict, whole or not at all.
+    """Write a state_dict as ``.pth`` or ``.safetensors``, whole or not at all.
 
-    Args:
-        tensors: By name.
-        path: ``.pth`` or ``.safetensors``; what is there is replaced.
-        statement: What is to be known of their network, of plain values; it is written into
-            the metadata and comes back as ``stated`` of the opened :class:`Checkpoint`.
-
-    Raises:
-        ValueError: Another ending.
+    ``statement``, of plain values, goes into the metadata and comes back as ``stated`` of the
+    opened :class:`Checkpoint`.
     """
     path = Path(path).expanduser()
     if path.suffix not in (".pth", ".safetensors"):
@@ -232,18 +217,10 @@ def cache_path(url: str, file: str = "") -> Path:
 
 
 def download(url: str, digest: str = "", *, progress: bool = False) -> Path:
-    """Fetch a file into torch's cache, whole or not at all.
+    """Fetch a file into torch's cache, whole or not at all; ``digest`` is a record's.
 
     One process of a machine downloads, the others wait for it. A published file that is in the
     cache already, by torchvision's or mmengine's doing, is taken.
-
-    Args:
-        url: Of the file.
-        digest: What the file's digest begins with, such as ``sha256:5666bf0f80``; may be empty.
-        progress: Show a bar.
-
-    Returns:
-        The file.
 
     Raises:
         URLError, TimeoutError, ConnectionError, HTTPException: It cannot be downloaded.

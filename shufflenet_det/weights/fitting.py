@@ -10,15 +10,10 @@ from torch import Tensor
 def differences(
     tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor], left_over: Sequence[str] = ()
 ) -> str:
-    """Count the tensors that a network lacks, or that are others, and name the first three.
+    """Count the tensors ``wanted`` that are missing or others, and name the first three.
 
-    Args:
-        tensors: What a file holds.
-        wanted: The network's; batch counters may be missing, as before PyTorch 0.4.1.
-        left_over: Names that the file holds beyond these.
-
-    Returns:
-        Part of a sentence; empty: nothing differs.
+    Batch counters may be missing, as before PyTorch 0.4.1. ``left_over`` are names that the file
+    holds beyond these. Returns part of a sentence; empty: nothing differs.
     """
     missing = [k for k in wanted if k not in tensors and not k.endswith("num_batches_tracked")]
     other = [
@@ -42,12 +37,11 @@ def require_fitting(
     Args:
         model: A detector, without the wrapper of a distributed run.
         checkpoint: What the file holds: with ``state_dict``, or a state dict itself.
-        name: The file, for the message.
+        name: The file.
         classes: The classes that the config names.
 
     Raises:
-        ValueError: Tensors are missing, have other shapes or are not finite; where the numbers of
-            classes differ, the message names both.
+        ValueError: Which tensors do not fit; where the numbers of classes differ, these.
     """
     tensors = checkpoint.get("state_dict", checkpoint)
     tensors = {key.removeprefix("module."): value for key, value in tensors.items()}

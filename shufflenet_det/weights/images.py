@@ -16,13 +16,7 @@ _RGB_MEAN = (123.675, 116.28, 103.53)  # of ImageNet's photographs
 
 @dataclass(frozen=True)
 class Images:
-    """How images enter a network, in the terms of mmdet's ``data_preprocessor``.
-
-    Attributes:
-        mean: Subtracted from each channel, in units of 0 to 255, in the order of the channels.
-        std: What the difference is divided by.
-        bgr_to_rgb: Whether images, which mmdet reads as BGR, are turned into RGB.
-    """
+    """How images of 0 to 255 enter a network, in the terms of mmdet's ``data_preprocessor``."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -30,11 +24,7 @@ class Images:
 
     @classmethod
     def of(cls, data_preprocessor: Mapping[str, Any]) -> "Images":
-        """What mmdet's ``DetDataPreprocessor`` makes of its arguments.
-
-        Raises:
-            ValueError: ``mean`` or ``std`` is not three numbers.
-        """
+        """What ``DetDataPreprocessor`` makes; ValueError if ``mean`` or ``std`` is not three."""
         mean = data_preprocessor.get("mean") or (0, 0, 0)
         std = data_preprocessor.get("std") or (1, 1, 1)
         for name, values in (("mean", mean), ("std", std)):
@@ -62,21 +52,18 @@ def stated_images(data_preprocessor: Mapping[str, Any] | None) -> Images | None:
 
 
 def compare_images(of_weights: Images | None, of_model: Images | None, name: str) -> None:
-    """Warn where a model's images are not those that its weights were trained on.
-
-    Args:
-        of_weights: What is known of the weights; None: nothing.
-        of_model: What the model's ``data_preprocessor`` makes; None: nothing is known.
-        name: Of the weights.
-    """
+    """Warn where a model's images are not those of its weights (``name``), if both are known."""
     if of_weights is None or of_model is None or of_weights.same_as(of_model):
         return
-    print_log(
+    warn(
         f"data_preprocessor has {of_model.data_preprocessor()}, but the weights {name!r} were "
-        f"trained on {of_weights.data_preprocessor()}",
-        logger="current",
-        level=logging.WARNING,
+        f"trained on {of_weights.data_preprocessor()}"
     )
+
+
+def warn(message: str) -> None:
+    """Warn in mmengine's current logger."""
+    print_log(message, logger="current", level=logging.WARNING)
 
 
 def images_by_statistics(
@@ -89,11 +76,8 @@ def images_by_statistics(
     Args:
         weight: Of the stem's convolution, (C, 3, k, k).
         norm: ``running_mean`` and ``running_var`` of the BatchNorm behind it, (C).
-        usual: The images that the source is known for; None: unknown.
-        known: The images to choose from.
-
-    Returns:
-        ``usual`` unless the statistics speak against it; other images where they are clear.
+        usual: The images that the source is known for, which are returned unless others of
+            ``known`` fit the statistics clearly better.
     """
     mean, var = norm.get("running_mean"), norm.get("running_var")
     if mean is None or var is None or not mean.any() or weight.shape[1] != 3:

@@ -1,7 +1,6 @@
 """Loading weights into a backbone: completely and exactly, or as far as was asked for."""
 
 import inspect
-import logging
 from collections.abc import Mapping, MutableMapping
 from contextlib import suppress
 from dataclasses import replace
@@ -16,10 +15,10 @@ from ..backbones.base import NETWORKS, LevelBackbone, plain
 from .convert import NoConversionError
 from .files import Checkpoint, open_checkpoint, save_tensors
 from .fitting import differences
-from .images import Images, compare_images, stated_images
+from .images import Images, compare_images, stated_images, warn
 from .nanodet import is_nanodet
 from .recognition import NoBackboneError, Weights, out_channels, recognise
-from .records import Source, find_record
+from .records import find_record
 from .structure import EPS, Tensors
 
 _DETECTOR = ("neck.", "bbox_head.", "rpn_head.", "roi_head.", "mask_head.")
@@ -29,13 +28,9 @@ def read_weights(checkpoint: str, prefix: str | None = None) -> Weights:
     """Open a checkpoint and recognise the backbone in it.
 
     Args:
-        checkpoint: Path, URL, record or mmengine's name, as
-            :func:`~shufflenet_det.weights.files.open_checkpoint` takes it, which also says what
-            is raised for a file that is not found or cannot be opened.
+        checkpoint: Path, URL, record or mmengine's name, as for
+            :func:`~shufflenet_det.weights.files.open_checkpoint`, whose errors are raised, too.
         prefix: Where in the file the backbone is; None: it is found.
-
-    Returns:
-        The weights by this package's names.
 
     Raises:
         ValueError: No backbone is there, or several are.
@@ -59,8 +54,7 @@ def load_pretrained(
 
     Args:
         backbone: A backbone of this package.
-        checkpoint: Path, URL, record or mmengine's name, as for :func:`read_weights`.
-        prefix: Where in the file the backbone is, such as ``backbone.``; None: it is found.
+        checkpoint, prefix: As of :func:`read_weights`.
         map_location: As mmengine hands it over; the tensors go through the CPU in any case, to
             where the backbone is.
         strict: Load all tensors or raise. If False, those that fit are loaded, and a warning
@@ -77,10 +71,9 @@ def load_pretrained(
     problems = _problems(weights, own, backbone.unbuilt_parts)
     tensors: Tensors = {}
     if not problems or (not strict and weights.network == network):
+        computes = {key: getattr(backbone, key) for key in backbone.UNSEEN}
         try:
-            tensors = weights.converted(
-                own, {key: getattr(backbone, key) for key in backbone.UNSEEN}
-            )
+            tensors = weights.converted(own, computes)
         except NoConversionError as error:
             problems = str(error)
     tensors = {key: tensor for key, tensor in tensors.items() if tensor.shape == own[key].shape}
@@ -93,7 +86,7 @@ def load_pretrained(
     backbone.load_state_dict({**own, **tensors})
     random = [k for k in own if k not in tensors and not k.endswith("num_batches_tracked")]
     if random:
-        _warn(
+        warn(
             f"{network}: {len(random)} of {len(own)} tensors keep their random values, as "
             f"{checkpoint} has none that fit: {', '.join(random)}"
         )
@@ -111,9 +104,8 @@ def convert_file(
     """Write a published checkpoint's backbone as a state_dict with this package's names.
 
     Args:
-        source: Path, URL, record or mmengine's name, as for :func:`read_weights`.
+        source, prefix: As of :func:`read_weights`.
         target: A ``.pth`` or ``.safetensors`` file, written whole or not at all.
-        prefix: Where in the file the backbone is; None: it is found.
         taken_as: The ``layout`` of V2 or the ``shuffle`` of V1, where the file does not show it.
 
     Returns:
@@ -154,29 +146,27 @@ def convert_file(
 
 
 def needed_arguments(weights: Weights) -> dict[str, Any]:
-    """What the network is built with for weights to load as they are.
-
-    Args:
-        weights: What was recognised.
-
-    Returns:
-        The arguments; what neither the file shows nor the shapes is absent.
-    """
+    """What the network is built with for weights to load as they are, as far as a file shows."""
     network = NETWORKS[weights.network]
-    signature = inspect.signature(network.__init__).parameters
     given = {**weights.arguments, **weights.computes}
-    shown = ["groups", *list(network.UNSEEN)[:1], *([] if given.get("depth") else ["widen_factor"])]
-    arguments = {
-        key: value
-        for key, value in given.items()
-        if key in shown or key not in signature or value != signature[key].default
-    }
+    arguments = _telling(network, given)
     conv5 = weights.tensors.get("conv5.0.weight")
     if conv5 is not None and conv5.shape[0] != out_channels(network, given):
         arguments["conv5_channels"] = conv5.shape[0]
     if weights.act_cfg and weights.act_cfg != {"type": "ReLU"}:
         arguments["act_cfg"] = dict(weights.act_cfg)
     return arguments
+
+
+def _telling(network: type[LevelBackbone], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments that tell a network from its relatives, and those that are no defaults."""
+    signature = inspect.signature(network.__init__).parameters
+    shown = ["groups", *list(network.UNSEEN)[:1], *([] if given.get("depth") else ["widen_factor"])]
+    return {
+        key: value
+        for key, value in given.items()
+        if key in shown or key not in signature or value != signature[key].default
+    }
 
 
 def fit_data_preprocessor(model: MutableMapping[str, Any]) -> Images | None:
@@ -231,11 +221,7 @@ def redirect_load_from(cfg: MutableMapping[str, Any]) -> bool:
             A NanoDet file's whole detector initialises a NanoDet; its classes may be others.
 
     Returns:
-        Whether it did.
-
-    Raises:
-        OSError, ImportError, ValueError: The file is not found or cannot be opened; see
-            :func:`~shufflenet_det.weights.files.open_checkpoint`.
+        Whether it did. Errors are those of :func:`~shufflenet_det.weights.files.open_checkpoint`.
     """
     name = cfg.get("load_from")
     if not name:
@@ -263,10 +249,10 @@ def redirect_load_from(cfg: MutableMapping[str, Any]) -> bool:
 
 def title(weights: Weights) -> str:
     """Whose weights of which network these are."""
-    arguments = {"widen_factor": 1.0, **weights.arguments}
-    groups = f" g={arguments['groups']}" if "groups" in arguments else ""
-    depth = arguments.get("depth")
-    size = f"of depth {depth}" if depth else f"{arguments['widen_factor']}x"
+    given = weights.arguments
+    depth, factor = given.get("depth"), given.get("widen_factor", 1.0)
+    groups = f" g={given['groups']}" if "groups" in given else ""
+    size = f"of depth {depth}" if depth else f"{factor}x"
     folded = " with BatchNorm folded" if weights.folded else ""
     return f"{weights.source.title}{groups} {size}{folded}"
 
@@ -298,7 +284,7 @@ def _warn_of_evidence(weights: Weights, backbone: LevelBackbone) -> None:
     chosen = getattr(backbone, deciding)
     if weights.computes.get(deciding) != chosen:
         others = [repr(o[deciding]) for o in options if o[deciding] != chosen]
-        _warn(
+        warn(
             f"{weights.name!r} does not show which network it is of: taken as "
             f"{deciding}={chosen!r}, as the backbone is; {', '.join(others)} has the same shapes"
         )
@@ -310,21 +296,17 @@ def _warn_of_layers(weights: Weights, backbone: LevelBackbone) -> None:
     trained = (weights.arguments.get("norm_cfg") or {}).get("eps", EPS)
     eps = {layer.eps for layer in layers if isinstance(layer, _BatchNorm)} - {trained}
     if eps and not weights.source.weak:
-        _warn(f"{title(weights)} was trained with eps={trained} in norm_cfg, not {eps.pop()}")
+        warn(f"{title(weights)} was trained with eps={trained} in norm_cfg, not {eps.pop()}")
     if weights.act_cfg is None:
         return
     act_cfg = {k: v for k, v in weights.act_cfg.items() if k != "inplace"}
     kind = act_cfg.pop("type")
     same = [layer for layer in layers if type(layer).__name__ == kind]
     if not any(all(getattr(layer, k, v) == v for k, v in act_cfg.items()) for layer in same):
-        _warn(
+        warn(
             f"{title(weights)} was trained with {call('act_cfg=dict', weights.act_cfg)}: "
             "this backbone has another one"
         )
-
-
-def _warn(message: str) -> None:
-    print_log(message, logger="current", level=logging.WARNING)
 
 
 def _misfit(
@@ -333,15 +315,8 @@ def _misfit(
     """Which network a file is of, and which one was to take it."""
     with suppress(ValueError):  # without the backbone, the network that fits best
         weights = recognise(opened, prefix)
-    wanted = replace(
-        weights,
-        source=Source("", "", weak=True),
-        network=type(backbone).__name__,
-        arguments={k: v for k, v in backbone.arguments.items() if k not in ("act_cfg", "norm_cfg")},
-        computes={},
-        tensors={},
-    )
-    wanted_call = call(wanted.network, needed_arguments(wanted))
+    given = {k: v for k, v in backbone.arguments.items() if k not in ("act_cfg", "norm_cfg")}
+    wanted_call = call(type(backbone).__name__, _telling(type(backbone), given))
     its_call = call(weights.network, needed_arguments(weights))
     advice = "they do not fit" if its_call == wanted_call else f"build {its_call}, not"
     return (

@@ -4,9 +4,9 @@ Their tensors are called ``backbone.*``, ``fpn.*``, ``head.*`` and, for training
 ``aux_head.*``, in Lightning's checkpoints behind ``model.`` and, averaged, behind ``avg_model.``.
 """
 
-import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 
 from mmengine.logging import print_log
 from torch import Tensor, nn
@@ -14,8 +14,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from .files import open_checkpoint
 from .fitting import differences
-from .structure import identity_norm
+from .structure import averaged, identity_norm
 
+_log = partial(print_log, logger="current")
 _LAST = "gfl_cls."
 _ANCHOR = f"head.{_LAST}0.weight"
 _RENAMES = (
@@ -39,27 +40,19 @@ def is_nanodet(names: Iterable[str]) -> bool:
 
 
 def renamed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Give the tensors of a NanoDet file the names that they have in the detectors here.
+    """Give a NanoDet file's tensors the names that they have here; others stay as they are.
 
-    Args:
-        tensors: A file's, by its names; of several copies of the network the averaged one is taken.
-
-    Returns:
-        The detector's tensors; as given if they are not NanoDet's.
+    Of several copies of the network the averaged one is taken.
     """
     places = [key.removesuffix(_ANCHOR) for key in tensors if f".{key}".endswith(f".{_ANCHOR}")]
     if not places:
         return dict(tensors)
-    place = max(places, key=lambda prefix: "avg_model" in prefix or "ema" in prefix)
+    place = averaged(places)[0]
     if len(places) > 1:
         _log(f"of the weights in {', '.join(places)} those in {place} are taken")
-    found = {}
-    for key, tensor in tensors.items():
-        if key.startswith(place):
-            name = key.removeprefix(place)
-            for pattern, ours in _RENAMES:
-                name = re.sub(pattern, ours, name)
-            found[name] = tensor
+    found = {k.removeprefix(place): t for k, t in tensors.items() if k.startswith(place)}
+    for pattern, ours in _RENAMES:
+        found = {re.sub(pattern, ours, key): tensor for key, tensor in found.items()}
     return found
 
 
@@ -78,9 +71,6 @@ def fit_detector_state(
         tensors: NanoDet's or this package's, by name.
         new_classes: Take weights of another number of classes too; what computes the classes
             keeps the detector's own weights then.
-
-    Returns:
-        A tensor for every name of the detector's state_dict.
 
     Raises:
         ValueError: Tensors are missing, left over or of another shape.
@@ -104,33 +94,30 @@ def fit_detector_state(
         _keep_classes(state, own)
     problems = differences(state, own, [key for key in state if key not in own])
     if problems:
+        differing = [k for k in own if k not in state or state[k].shape != own[k].shape]
+        advice = ""
+        if differing and all(f".{_LAST}" in key for key in differing):
+            advice = (
+                ". To fine-tune it on other classes: "
+                "model.init_cfg=dict(type='Pretrained', checkpoint=FILE)"
+            )
         raise ValueError(
             f"the checkpoint ({_described(state)}) does not fit this detector "
             f"({_described(own)}); nothing was loaded. Of the detector's {len(own)} tensors: "
-            f"{problems}{_advice(state, own)}"
+            f"{problems}{advice}"
         )
     return {key: state[key] for key in own}
 
 
 def load_pretrained_detector(detector: nn.Module, checkpoint: str) -> None:
-    """Load a whole detector from a file, or raise and change nothing.
+    """Load a whole ``NanoDet`` or ``NanoDetPlus`` from a file, or raise and change nothing.
 
     Args:
-        detector: A ``NanoDet`` or ``NanoDetPlus``.
-        checkpoint: As for :func:`~shufflenet_det.weights.files.open_checkpoint`.
-
-    Raises:
-        ConnectionError: The file has to be downloaded and cannot be.
-        ValueError: The file is of another network; another number of classes is none.
+        detector: Its number of classes may be another than the file's.
+        checkpoint: As for :func:`~shufflenet_det.weights.files.open_checkpoint`, whose errors are
+            raised, and ValueError where the file is of another network.
     """
-    try:
-        tensors = open_checkpoint(checkpoint).tensors
-    except ConnectionError as error:
-        raise ConnectionError(
-            f"could not download {checkpoint!r}. Get the file where there is a network and give "
-            "its path: --cfg-options model.init_cfg.checkpoint=PATH; or train from random weights: "
-            "--cfg-options model.init_cfg=None"
-        ) from error
+    tensors = open_checkpoint(checkpoint, "model.init_cfg").tensors
     try:
         state = fit_detector_state(detector, tensors, new_classes=True)
     except ValueError as error:
@@ -162,17 +149,19 @@ def _normalised(detector: nn.Module) -> Iterator[tuple[str, str, _BatchNorm]]:
 
 def _keep_classes(state: dict[str, Tensor], own: Mapping[str, Tensor]) -> None:
     """Where the number of classes is another, let what computes the classes stay as it is."""
-    kept = []
-    for key, mine in own.items():
-        its = state.get(key)
-        if its is None or f".{_LAST}" not in key or its.shape == mine.shape:
-            continue
-        if its.shape[1:] == mine.shape[1:]:
-            state[key] = mine.clone()
-            kept.append(key)
-            if key.startswith("bbox_head."):
-                boxes = _box_outputs(own)
-                state[key][-boxes:] = its[-boxes:]  # behind the classes
+    kept = [
+        key
+        for key, mine in own.items()
+        if f".{_LAST}" in key
+        and key in state
+        and state[key].shape[1:] == mine.shape[1:]
+        and len(state[key]) != len(mine)
+    ]
+    for key in kept:
+        its, state[key] = state[key], own[key].clone()
+        if key.startswith("bbox_head."):
+            boxes = _box_outputs(own)
+            state[key][-boxes:] = its[-boxes:]  # behind the classes
     if kept:
         _log(
             f"the checkpoint has another number of classes: what computes the classes in "
@@ -193,17 +182,3 @@ def _described(tensors: Mapping[str, Tensor]) -> str:
     widths = [len(t) for t in stages if t is not None]
     classes = len(last) - _box_outputs(tensors)
     return f"{classes} classes, {last.shape[1]} channels in the head, {sum(widths)} in stage 2"
-
-
-def _advice(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str:
-    differing = [k for k in own if k not in state or state[k].shape != own[k].shape]
-    if not differing or any(f".{_LAST}" not in key for key in differing):
-        return ""
-    return (
-        ". To fine-tune it on other classes: "
-        "model.init_cfg=dict(type='Pretrained', checkpoint=FILE)"
-    )
-
-
-def _log(message: str) -> None:
-    print_log(message, logger="current", level=logging.INFO)

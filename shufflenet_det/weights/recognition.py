@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from .structure import (
     Miss,
     Plan,
     Tensors,
+    averaged,
     convolutions,
     find,
     left_over,
@@ -29,9 +30,9 @@ from .structure import (
 )
 
 _FEWEST = 20  # convolutions of a network
-# Words for averaged weights in a prefix; these are taken where there are several.
-_AVERAGED = {"avg_model", "ema", "model_ema", "ema_model"}
 _OF_LAYERS = ("act_cfg", "norm_cfg", "conv_cfg")  # arguments that foreign tensors do not show
+
+T = TypeVar("T")
 
 
 class NoBackboneError(ValueError):
@@ -40,32 +41,20 @@ class NoBackboneError(ValueError):
 
 @dataclass(frozen=True)
 class Weights:
-    """The tensors of one backbone, by this package's names.
+    """The tensors of one backbone, by this package's names."""
 
-    Attributes:
-        name: What their checkpoint was asked for as.
-        source: Whose code they were trained with.
-        network: The class that has these tensors.
-        arguments: What builds a network of these shapes.
-        computes: The arguments that no shape shows, as far as the file shows them.
-        tensors: The backbone's. Units of a V1 may shuffle last (``source.shuffle_last``).
-        classifier: ``weight`` (classes, channels) and ``bias`` (classes) of the linear layer
-            behind the global pooling, as far as there are any.
-        images: What they were trained on; None where the file does not show it.
-        left_over: Names among the backbone's that nothing is known of.
-        folded: BatchNorm was folded into the convolutions.
-    """
-
-    name: str
-    source: Source
-    network: str
-    arguments: Mapping[str, Any]
-    computes: Mapping[str, Any]
-    tensors: Tensors
+    name: str  # what their checkpoint was asked for as
+    source: Source  # whose code they were trained with
+    network: str  # the class that has these tensors
+    arguments: Mapping[str, Any]  # what builds a network of these shapes
+    computes: Mapping[str, Any]  # the arguments that no shape shows, as far as the file does
+    tensors: Tensors  # units of a V1 may shuffle last (``source.shuffle_last``)
+    # ``weight`` (classes, channels) and ``bias`` (classes) of the linear layer behind the global
+    # pooling, as far as there are any.
     classifier: Tensors
-    images: Images | None
-    left_over: Sequence[str] = ()
-    folded: bool = False
+    images: Images | None  # what they were trained on, as far as the file shows it
+    left_over: Sequence[str] = ()  # names among the backbone's that nothing is known of
+    folded: bool = False  # BatchNorm was folded into the convolutions
 
     @property
     def act_cfg(self) -> Mapping[str, Any] | None:
@@ -73,12 +62,10 @@ class Weights:
         return None if self.source.weak else self.source.act_cfg
 
     def converted(self, keys: Iterable[str], computes: Mapping[str, Any]) -> Tensors:
-        """The tensors for a network of the same shapes that may compute in another way.
+        """The tensors ``keys`` for a network of the same shapes that may compute in another way.
 
-        Args:
-            keys: Those wanted; of each unit all or none.
-            computes: The arguments of ``UNSEEN`` that the network wanted has. They decide where
-                the evidence of the file is weak.
+        ``computes`` are its arguments of ``UNSEEN``, which decide where the file's evidence is
+        weak. Of each unit all keys are wanted or none.
 
         Raises:
             NoConversionError: No exact conversion exists.
@@ -126,26 +113,28 @@ def recognise(
         ValueError: Several backbones are there, or what is there is no plain weights.
     """
     stated = {
-        place.removesuffix("."): value
+        place.removesuffix("."): (place.removesuffix("."), value)
         for place, value in checkpoint.stated.items()
-        if str(value.get("type")) in NETWORKS and _is_below(place, prefix)
+        if str(value.get("type")) in NETWORKS
     }
-    if stated:
-        place = _one_of(list(stated), checkpoint.name)
-        return _of_statement(checkpoint, place, stated[place])
+    if of_statement := _only(stated, prefix, checkpoint.name):
+        return _of_statement(checkpoint, *of_statement)
     if backbone is not None:
-        named = _place_of_names(checkpoint, backbone, prefix)
-        if named is not None:
-            return _of_names(checkpoint, named, backbone)
+        named = {place: (place,) for place in _places_of_names(checkpoint, backbone)}
+        if of_names := _only(named, prefix, checkpoint.name):
+            tensors = {
+                re.sub(r"^stage4\.conv5\.", "conv5.", key): tensor  # NanoDet's name
+                for key, tensor in _below(checkpoint, of_names[0], backbone).items()
+            }
+            source = _source(type(backbone), checkpoint.tensors)
+            return _of_source(checkpoint, source, type(backbone), backbone.arguments, tensors)
     convs = convolutions(checkpoint.tensors)
     stems = {conv.weight.shape[0] for conv in convs if conv.weight.shape[1:] == (3, 3, 3)}
     closest = Miss()
     plans = _plans(sorted(stems), backbone, partial) if len(convs) >= _FEWEST else ()
     for network, arguments, plan in plans:
         found, miss = find(plan, convs)
-        matches = {m.place: m for m in found if _is_below(m.place, prefix)}
-        if matches:
-            match = matches[_one_of(list(matches), checkpoint.name)]
+        if match := _only({match.place: match for match in found}, prefix, checkpoint.name):
             return _of_match(checkpoint, network, arguments, match)
         closest = max(closest, miss, key=lambda miss: miss.fits)
     below = "" if prefix is None else f" below {prefix!r}"
@@ -193,21 +182,17 @@ def _plan(network: type[LevelBackbone], arguments: Mapping[str, Any]) -> Plan | 
         return plan_of(network(**arguments, out_indices=(3,)))
 
 
-def _is_below(place: str, prefix: str | None) -> bool:
-    here = place.removeprefix("module.").rstrip(".")
-    return prefix is None or f"{here}.".startswith(prefix.rstrip(".") + ".")
-
-
-def _one_of(places: list[str], name: str) -> str:
-    """The only place, or the only one of averaged weights."""
-    averaged = [place for place in places if _AVERAGED.intersection(place.split("."))]
-    chosen = averaged if len(places) > 1 else places
-    if len(chosen) != 1:
+def _only(found: Mapping[str, T], prefix: str | None, name: str) -> T | None:
+    """What is at the only place below a prefix, or at the only one there of averaged weights."""
+    start = "" if prefix is None else f"{prefix.rstrip('.')}."
+    places = [p for p in found if f"{p.removeprefix('module.').rstrip('.')}.".startswith(start)]
+    chosen = averaged(places)
+    if len(chosen) > 1:
         raise ValueError(
             f"{name!r} holds several backbones ({', '.join(repr(f'{p}.') for p in places)}): say "
             "which one with prefix=… next to checkpoint=…"
         )
-    return chosen[0]
+    return found[chosen[0]] if chosen else None
 
 
 def _of_statement(checkpoint: Checkpoint, place: str, stated: Mapping[str, Any]) -> Weights:
@@ -238,14 +223,12 @@ def _of_statement(checkpoint: Checkpoint, place: str, stated: Mapping[str, Any])
         backbone.arguments,
         {key: getattr(backbone, key) for key in network.UNSEEN},
         tensors,
-        _classifier(checkpoint.tensors, _last_channels(network, backbone.arguments, tensors)),
+        _classifier(checkpoint.tensors, tensors, network, backbone.arguments),
         images,
     )
 
 
-def _place_of_names(
-    checkpoint: Checkpoint, backbone: LevelBackbone, prefix: str | None
-) -> str | None:
+def _places_of_names(checkpoint: Checkpoint, backbone: LevelBackbone) -> list[str]:
     """Where a file has half of a network's tensors or more, by their names here and their shapes.
 
     Few tensors may be missing or left over: the file of a relative, or a damaged one.
@@ -253,18 +236,12 @@ def _place_of_names(
     tensors = checkpoint.tensors
     own = {k: v for k, v in backbone.state_dict().items() if not k.endswith("batches_tracked")}
     first = next(iter(own))
-    places = [
-        name.removesuffix(first).removesuffix(".")
-        for name in tensors
-        if f".{name}".endswith(f".{first}")
-    ]
+    starts = [k.removesuffix(first) for k in tensors if f".{k}".endswith(f".{first}")]
 
-    def fitting(place: str) -> int:
-        names = {key: f"{place}.{key}" if place else key for key in own}
-        return sum(n in tensors and tensors[n].shape == own[k].shape for k, n in names.items())
+    def fitting(start: str) -> int:
+        return sum(start + k in tensors and tensors[start + k].shape == own[k].shape for k in own)
 
-    found = [p for p in places if _is_below(p, prefix) and fitting(p) >= 0.5 * len(own)]
-    return _one_of(found, checkpoint.name) if found else None
+    return [start.removesuffix(".") for start in starts if fitting(start) >= 0.5 * len(own)]
 
 
 def _below(checkpoint: Checkpoint, place: str, backbone: LevelBackbone) -> Tensors:
@@ -273,17 +250,6 @@ def _below(checkpoint: Checkpoint, place: str, backbone: LevelBackbone) -> Tenso
     below = {k[len(start) :]: v for k, v in checkpoint.tensors.items() if k.startswith(start)}
     parts = {*dict(backbone.named_children()), *backbone.unbuilt_parts}
     return {key: tensor for key, tensor in below.items() if key.split(".")[0] in parts}
-
-
-def _of_names(checkpoint: Checkpoint, place: str, backbone: LevelBackbone) -> Weights:
-    """Weights of a file that has the names of the network wanted."""
-    conv5 = "stage4.conv5."  # NanoDet's name
-    tensors = {
-        key.removeprefix("stage4.") if key.startswith(conv5) else key: tensor
-        for key, tensor in _below(checkpoint, place, backbone).items()
-    }
-    source = _source(type(backbone), checkpoint.tensors)
-    return _of_source(checkpoint, source, type(backbone), backbone.arguments, tensors)
 
 
 def _of_match(
@@ -341,7 +307,7 @@ def _of_source(
         computes = {**network.UNSEEN, **source.computes, **shown[0]}
     elif source.computes:  # its names, but not its shapes
         source = replace(source, weak=True, title=f"{source.title}, but for its shapes")
-    classifier = _classifier(checkpoint.tensors, _last_channels(network, arguments, tensors))
+    classifier = _classifier(checkpoint.tensors, tensors, network, arguments)
     norm = {leaf: tensors[f"conv1.1.{leaf}"] for leaf in NORM if f"conv1.1.{leaf}" in tensors}
     images = images_by_statistics(tensors["conv1.0.weight"], norm, source.images, IMAGES)
     if source.pooled_last:
@@ -359,22 +325,21 @@ def _of_source(
     )
 
 
-def _last_channels(
-    network: type[LevelBackbone], arguments: Mapping[str, Any], tensors: Tensors
-) -> int:
-    """Channels behind a network's last part."""
-    conv5 = tensors.get("conv5.0.weight")
-    return out_channels(network, arguments) if conv5 is None else conv5.shape[0]
-
-
 def out_channels(network: type[LevelBackbone], arguments: Mapping[str, Any]) -> int:
     """Channels of a network's last level."""
     with torch.device("meta"):
         return network(**arguments, out_indices=(network.LAST_LEVEL,)).out_channels[-1]
 
 
-def _classifier(tensors: Mapping[str, Tensor], channels: int) -> Tensors:
-    """The one linear layer of a file that takes so many channels."""
+def _classifier(
+    tensors: Mapping[str, Tensor],
+    own: Tensors,
+    network: type[LevelBackbone],
+    arguments: Mapping[str, Any],
+) -> Tensors:
+    """The one linear layer of a file that takes the channels of a backbone's last part."""
+    conv5 = own.get("conv5.0.weight")
+    channels = out_channels(network, arguments) if conv5 is None else conv5.shape[0]
     found = [
         key
         for key, tensor in tensors.items()

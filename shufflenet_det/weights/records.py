@@ -11,71 +11,40 @@ from .images import Images
 
 @dataclass(frozen=True)
 class Source:
-    """Code that ShuffleNet weights were trained with, and what no shape shows of its networks.
+    """Code that ShuffleNet weights were trained with, and what no shape shows of its networks."""
 
-    Attributes:
-        title: The source, as a sentence names it.
-        network: The class here that computes its weights.
-        code: Where this was read.
-        evidence: Regular expressions, each of which is found among a file's names.
-        computes: The arguments of ``network`` that no shape shows.
-        shuffle_last: V1: channels are shuffled after the depthwise convolution, not before it.
-        pooled_last: V1: a concatenation puts the pooled input last, not first.
-        weak: Other networks have such names as well: the backbone at hand may decide otherwise.
-        act_cfg: The activation it is trained with.
-        images: What it is trained on; None: unknown.
-    """
-
-    title: str
-    network: str
-    code: str = ""
-    evidence: tuple[str, ...] = ()
-    computes: Mapping[str, Any] = field(default_factory=dict)
-    shuffle_last: bool = False
-    pooled_last: bool = False
-    weak: bool = False
+    title: str  # as a sentence names it
+    network: str  # the class here that computes its weights
+    code: str = ""  # where this was read
+    evidence: tuple[str, ...] = ()  # regular expressions, each found among a file's names
+    computes: Mapping[str, Any] = field(default_factory=dict)  # arguments that no shape shows
+    shuffle_last: bool = False  # V1: channels are shuffled behind the depthwise convolution
+    pooled_last: bool = False  # V1: a concatenation puts the pooled input last, not first
+    weak: bool = False  # other networks have such names too: the backbone at hand may decide
     act_cfg: Mapping[str, Any] = field(default_factory=lambda: {"type": "ReLU"})
-    images: Images | None = None
+    images: Images | None = None  # what it is trained on
 
 
 @dataclass(frozen=True)
 class Record:
-    """Published weights.
-
-    Attributes:
-        name: By which they can be asked for.
-        url: Of the file, or of the page where people get it.
-        licence: Of the code that it was published with.
-        facts: Where this was read.
-        kind: 'backbone' or 'detector'.
-        source: Of a backbone: key of :data:`SOURCES`.
-        network: Of a backbone: the class that computes it here, with ``arguments``.
-        config: Of a detector: the name of the config that builds it.
-        file: The file's name where ``url`` is a page.
-        digest: What the file's digest begins with, such as ``sha256:5666bf0f80``; may be empty.
-        metrics: As published, by name.
-        aliases: Names that mmengine has for it.
-        unreadable: Why it cannot be loaded; empty: it can.
-        note: What else there is to know, and which of these facts are unverified.
-        images: What it was trained on.
-    """
+    """Published weights. Of a detector, ``config`` is the name of the config that builds it."""
 
     name: str
-    url: str
-    licence: str
-    facts: str
-    kind: str = "backbone"
-    source: str = ""
-    network: str = ""
+    url: str  # of the file, or of the page where people get it
+    licence: str  # of the code that it was published with
+    facts: str  # where this was read
+    kind: str = "backbone"  # or 'detector'
+    source: str = ""  # key of SOURCES
+    network: str = ""  # the class that computes it here, with ``arguments``
     arguments: Mapping[str, Any] = field(default_factory=dict)
     config: str = ""
-    file: str = ""
-    digest: str = ""
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    aliases: tuple[str, ...] = ()
-    unreadable: str = ""
-    note: str = ""
-    images: Images | None = None
+    file: str = ""  # the file's name where ``url`` is a page
+    digest: str = ""  # what the file's begins with, such as ``sha256:5666bf0f80``
+    metrics: Mapping[str, float] = field(default_factory=dict)  # as published
+    aliases: tuple[str, ...] = ()  # mmengine's names
+    unreadable: str = ""  # why it cannot be loaded
+    note: str = ""  # which of these facts are unverified, and what else there is to know
+    images: Images | None = None  # what it was trained on
 
     @property
     def can_be_fetched(self) -> bool:
@@ -95,18 +64,17 @@ def _read() -> tuple[dict[str, Images], dict[str, Source], tuple[Record, ...]]:
     data = json.loads((Path(__file__).parent / "records.json").read_text(encoding="utf-8"))
     images = {name: Images.of(stated) for name, stated in data["images"].items()}
 
-    def source(row: dict[str, Any]) -> Source:
-        evidence = tuple(row.pop("evidence"))
-        return Source(**{**row, "evidence": evidence, "images": images.get(row["images"])})
-
-    sources = {name: source(row) for name, row in data["sources"].items()}
-
-    def record(row: dict[str, Any]) -> Record:
+    sources = {
+        name: Source(
+            **{**row, "evidence": tuple(row["evidence"]), "images": images.get(row["images"])}
+        )
+        for name, row in data["sources"].items()
+    }
+    for row in data["records"]:
         of_source = sources[row["source"]].images if "source" in row else None
         row["images"] = images[row["images"]] if "images" in row else of_source
-        return Record(**{**row, "aliases": tuple(row.get("aliases", ()))})
-
-    return images, sources, tuple(map(record, data["records"]))
+        row["aliases"] = tuple(row.get("aliases", ()))
+    return images, sources, tuple(Record(**row) for row in data["records"])
 
 
 IMAGES, SOURCES, RECORDS = _read()

@@ -7,7 +7,7 @@ them. Only the branches of a unit, and stem and conv5, may stand elsewhere.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import combinations, permutations, takewhile
+from itertools import combinations, permutations, takewhile, zip_longest
 from typing import Any, NamedTuple
 
 import torch
@@ -17,6 +17,7 @@ Tensors = dict[str, Tensor]
 
 EPS = 1e-5  # of BatchNorm in every source
 NORM = ("weight", "bias", "running_mean", "running_var")
+_AVERAGED = {"avg_model", "ema", "model_ema", "ema_model"}  # words in a prefix
 _LEAVES = {"_mean": "running_mean", "_variance": "running_var"}  # PaddlePaddle's names
 
 
@@ -34,17 +35,11 @@ Unit = tuple[Chain, ...]  # the branches of a unit
 
 @dataclass(frozen=True)
 class Plan:
-    """The convolutions of a network.
-
-    Attributes:
-        stem: The first one.
-        stages: The units of each stage.
-        conv5: The one behind the last stage, of which only the input's width is given; or None.
-    """
+    """The convolutions of a network."""
 
     stem: Slot
     stages: tuple[tuple[Unit, ...], ...]
-    conv5: Slot | None
+    conv5: Slot | None  # behind the last stage; of its shape only the input's width is given
 
     def without(self, chain: int) -> "Plan":
         """The same without one branch of each unit, where a unit has so many."""
@@ -58,13 +53,9 @@ class Plan:
 
 
 def plan_of(network: Any) -> Plan | None:
-    """The convolutions of a backbone, squeeze-and-excitation and offsets aside.
+    """The convolutions of a backbone up to its last stage, squeeze-and-excitation aside.
 
-    Args:
-        network: A :class:`~shufflenet_det.backbones.base.LevelBackbone` up to its last stage.
-
-    Returns:
-        Its sequence; None: its stem has several convolutions.
+    None if its stem has several convolutions.
     """
 
     def chain(name: str, module: nn.Module) -> Chain:
@@ -100,21 +91,13 @@ def plan_of(network: Any) -> Plan | None:
 
 @dataclass
 class Conv:
-    """A convolution of a file, and the normalisation behind it.
+    """A convolution of a file, and the normalisation behind it."""
 
-    Attributes:
-        name: Of its module in the file.
-        weight: (out, in / groups, k, k).
-        bias: (out), or None.
-        keys: The names of its tensors in the file, and of its normalisation's.
-        norm: Tensors of the normalisation by PyTorch's names; empty: there is none.
-    """
-
-    name: str
-    weight: Tensor
-    bias: Tensor | None
-    keys: list[str]
-    norm: Tensors = field(default_factory=dict)
+    name: str  # of its module in the file
+    weight: Tensor  # (out, in / groups, k, k)
+    bias: Tensor | None  # (out)
+    keys: list[str]  # names in the file, the normalisation's too
+    norm: Tensors = field(default_factory=dict)  # by PyTorch's names
 
 
 def convolutions(tensors: Mapping[str, Tensor]) -> list[Conv]:
@@ -171,17 +154,11 @@ def _by_numbers(names: Mapping[str, Any]) -> list[str]:
 
 @dataclass(frozen=True)
 class Match:
-    """Where a network's convolutions are in a file.
+    """Where a network's convolutions are in a file."""
 
-    Attributes:
-        place: How all their names begin; '' or without its last dot.
-        convs: The file's convolution for each of the network's.
-        containers: How the names of each stage begin.
-    """
-
-    place: str
+    place: str  # how all their names begin; '' or without its last dot
     convs: dict[Slot, Conv]
-    containers: tuple[str, ...]
+    containers: tuple[str, ...]  # how the names of each stage begin
 
 
 class Miss(NamedTuple):
@@ -193,11 +170,7 @@ class Miss(NamedTuple):
 
 
 def find(plan: Plan, convs: Sequence[Conv]) -> tuple[list[Match], Miss]:
-    """Find a network's convolutions among a file's, in the file's order.
-
-    Returns:
-        A match for each place where all of them are, and the attempt that came furthest.
-    """
+    """Matches for each place where all of a network's convolutions are, or the closest attempt."""
     by_name = {conv.name: conv for conv in convs}
     closest = Miss()
     for order in ([by_name[name] for name in _by_numbers(by_name)], convs):
@@ -222,7 +195,10 @@ def _at(plan: Plan, convs: Sequence[Conv], start: int) -> Match | Miss:
             rows = ([slot for chain in order for slot in chain] for order in permutations(unit))
             row = next((row for row in rows if [slot.shape for slot in row] == shapes), None)
             if row is None:
-                return _miss(len(found), [slot for chain in unit for slot in chain], window)
+                row = [slot for chain in unit for slot in chain]
+                pairs = list(zip_longest(row, window))
+                fits = [c is not None and c.weight.shape == slot.shape for slot, c in pairs]
+                return Miss(len(found) + fits.index(False), *pairs[fits.index(False)])
             found |= zip(row, window, strict=True)
             position += len(window)
         containers.append(_place([conv.name for conv in convs[begin:position]]))
@@ -249,13 +225,10 @@ def _at(plan: Plan, convs: Sequence[Conv], start: int) -> Match | Miss:
     return Match(place, found, tuple(containers))
 
 
-def _miss(fits: int, row: Sequence[Slot], window: Sequence[Conv]) -> Miss:
-    """The first convolution of a unit that does not fit."""
-    for n, slot in enumerate(row):
-        conv = window[n] if n < len(window) else None
-        if conv is None or conv.weight.shape != slot.shape:
-            return Miss(fits + n, slot, conv)
-    raise AssertionError("all of them fit")
+def averaged(places: list[str]) -> list[str]:
+    """Of several places in a file those of averaged weights, if there are any."""
+    found = [place for place in places if _AVERAGED.intersection(place.split("."))]
+    return found if len(places) > 1 and found else places
 
 
 def _place(names: Sequence[str]) -> str:
@@ -269,11 +242,7 @@ def read(match: Match) -> tuple[Tensors, bool, bool]:
 
     The bias of a convolution moves into the BatchNorm behind it. Where BatchNorm is folded into
     the convolutions, one is made that adds the bias and nothing else: exact with running
-    statistics.
-
-    Returns:
-        The tensors, whether BatchNorm was folded everywhere, and whether it was only missing
-        behind the stem.
+    statistics. Also whether it was folded everywhere, and whether only behind the stem.
     """
     bare = {s.conv for s, conv in match.convs.items() if conv.bias is not None and not conv.norm}
     folded = bare >= {slot.conv for slot in match.convs if slot.norm}

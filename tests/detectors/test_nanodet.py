@@ -99,7 +99,7 @@ def test_points_are_at_whole_strides(side, count):
 
 
 def test_the_ghost_block_is_what_the_paper_draws():
-    block = GhostBlock(8, 4, kernel_size=5, norm_cfg={"type": "BN"}).eval()
+    block = GhostBlock(8, 4).eval()
     x = torch.randn(2, 8, 6, 5)
     weights = {k: v for k, v in block.state_dict().items() if v.dim() == 4}
 
