@@ -294,7 +294,7 @@ def run_checkpointed(stage: nn.Module, x: Tensor) -> Tensor:
 def _state_network(
     module: LevelBackbone, state: dict[str, Tensor], prefix: str, metadata: dict[str, Any]
 ) -> None:
-    """Record in a checkpoint which network it is of: a hook of ``state_dict``."""
+    """Record in a checkpoint which network it is of."""
     metadata["network"] = {"type": type(module).__name__, "arguments": plain(module.arguments)}
     if module.images:
         metadata["network"]["data_preprocessor"] = plain(module.images)

@@ -101,13 +101,7 @@ class GhostPAN(BaseModule):
     def __init__(
         self, in_channels: Sequence[int], out_channels: int, init_cfg: Cfg | None = None
     ) -> None:
-        """Build the layers.
-
-        Args:
-            in_channels: Channels of the maps, finest first, each of half the size before.
-            out_channels: Channels of every output, even.
-            init_cfg: mmengine's initialisation; None is NanoDet's own.
-        """
+        """``in_channels``: of the maps, finest first; ``out_channels``: of every output, even."""
         super().__init__(init_cfg=init_cfg)
         steps = range(len(in_channels) - 1)
         cfgs = {"norm_cfg": NORM, "act_cfg": LEAKY}

@@ -32,20 +32,11 @@ class NanoDetHead(GFLHead):
     """
 
     def __init__(
-        self,
-        num_classes: int,
-        in_channels: int,
-        kernel_size: int = 3,
-        **kwargs: Any,
+        self, num_classes: int, in_channels: int, kernel_size: int = 3, **kwargs: Any
     ) -> None:
-        """Build the layers.
+        """Build the layers, of ``in_channels`` each, with depthwise convolutions of a kernel size.
 
-        Args:
-            num_classes: Number of classes.
-            in_channels: Channels of each map and of each layer.
-            kernel_size: Of the depthwise convolutions.
-            **kwargs: ``anchor_generator``, ``train_cfg``, …: those of mmdet's ``GFLHead``, with
-                NanoDet's defaults (``DEFAULTS``).
+        ``kwargs`` are those of mmdet's ``GFLHead``, with NanoDet's defaults (``DEFAULTS``).
         """
         self.kernel_size = kernel_size
         super().__init__(

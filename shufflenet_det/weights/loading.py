@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmengine.logging import print_log
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -17,7 +16,7 @@ from .files import Checkpoint, open_checkpoint, save_tensors
 from .fitting import differences
 from .images import Images, compare_images, stated_images, warn
 from .nanodet import is_nanodet
-from .recognition import NoBackboneError, Weights, out_channels, recognise
+from .recognition import NoBackboneError, Weights, built, last_channels, recognise
 from .records import find_record
 from .structure import EPS, Tensors
 
@@ -131,8 +130,7 @@ def convert_file(
             "with --as; nothing was written"
         )
     arguments = needed_arguments(weights)
-    with torch.device("meta"):
-        own = network(**arguments, out_indices=(3,)).state_dict()
+    own = built(network, arguments).state_dict()
     problems = _problems(weights, own, ("conv5",))
     if problems:
         raise ValueError(f"{source!r} is not whole; nothing was written. {problems}")
@@ -151,8 +149,8 @@ def needed_arguments(weights: Weights) -> dict[str, Any]:
     given = {**weights.arguments, **weights.computes}
     arguments = _telling(network, given)
     conv5 = weights.tensors.get("conv5.0.weight")
-    if conv5 is not None and conv5.shape[0] != out_channels(network, given):
-        arguments["conv5_channels"] = conv5.shape[0]
+    if conv5 is not None and len(conv5) != last_channels(network, given):
+        arguments["conv5_channels"] = len(conv5)
     if weights.act_cfg and weights.act_cfg != {"type": "ReLU"}:
         arguments["act_cfg"] = dict(weights.act_cfg)
     return arguments

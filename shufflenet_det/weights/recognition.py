@@ -159,7 +159,7 @@ def _plans(
     """The networks to look for; the one wanted first."""
     if backbone is not None:
         network, arguments = type(backbone), backbone.arguments
-        plan = _plan(network, arguments)
+        plan = plan_of(built(network, arguments))
         if plan is not None:
             yield network, arguments, plan
             for chain in range(3 if partial else 0):
@@ -174,12 +174,15 @@ def _plans(
 
 @cache
 def _plan_of_build(network: str, arguments: tuple[Any, ...]) -> Plan | None:
-    return _plan(NETWORKS[network], dict(arguments))
+    return plan_of(built(NETWORKS[network], dict(arguments)))
 
 
-def _plan(network: type[LevelBackbone], arguments: Mapping[str, Any]) -> Plan | None:
+def built(
+    network: type[LevelBackbone], arguments: Mapping[str, Any], level: int = 3
+) -> LevelBackbone:
+    """A network up to a level, of shapes without numbers."""
     with torch.device("meta"):
-        return plan_of(network(**arguments, out_indices=(3,)))
+        return network(**arguments, out_indices=(level,))
 
 
 def _only(found: Mapping[str, T], prefix: str | None, name: str) -> T | None:
@@ -203,8 +206,7 @@ def _of_statement(checkpoint: Checkpoint, place: str, stated: Mapping[str, Any])
             key: tuple(value) if isinstance(value, list) else value
             for key, value in dict(stated.get("arguments") or {}).items()
         }
-        with torch.device("meta"):
-            backbone = network(**arguments, out_indices=(0,))
+        backbone = built(network, arguments, level=0)
         images = stated_images(stated.get("data_preprocessor"))
     except (AttributeError, TypeError, ValueError) as error:
         raise ValueError(
@@ -325,10 +327,9 @@ def _of_source(
     )
 
 
-def out_channels(network: type[LevelBackbone], arguments: Mapping[str, Any]) -> int:
+def last_channels(network: type[LevelBackbone], arguments: Mapping[str, Any]) -> int:
     """Channels of a network's last level."""
-    with torch.device("meta"):
-        return network(**arguments, out_indices=(network.LAST_LEVEL,)).out_channels[-1]
+    return built(network, arguments, network.LAST_LEVEL).out_channels[-1]
 
 
 def _classifier(
@@ -339,7 +340,7 @@ def _classifier(
 ) -> Tensors:
     """The one linear layer of a file that takes the channels of a backbone's last part."""
     conv5 = own.get("conv5.0.weight")
-    channels = out_channels(network, arguments) if conv5 is None else conv5.shape[0]
+    channels = last_channels(network, arguments) if conv5 is None else len(conv5)
     found = [
         key
         for key, tensor in tensors.items()

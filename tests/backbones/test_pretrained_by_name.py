@@ -3,7 +3,6 @@
 import networks
 import pytest
 import torch
-from mmdet.registry import MODELS
 from torch import nn
 from torchvision.models import shufflenet_v2_x0_5
 
@@ -71,14 +70,6 @@ def test_every_form_of_a_checkpoint_loads_whole(network, variant, form, load):
     assert networks.same(load(FORMS[form](state), network, **variant).state_dict(), state)
 
 
-@pytest.mark.parametrize("out_indices", [(0,), (1,), (1, 2)])
-@pytest.mark.parametrize(("network", "variant"), NETWORKS)
-def test_levels_that_are_not_built_are_passed_over(network, variant, out_indices, load):
-    state = made(network, variant)
-    net = load(state, network, **variant, out_indices=out_indices)
-    assert all(torch.equal(v, state[k]) for k, v in net.state_dict().items())
-
-
 @pytest.mark.parametrize(("network", "variant"), NETWORKS)
 def test_a_prefix_chooses_among_several(network, variant, load):
     state, other = made(network, variant), made(network, variant, seed=2)
@@ -87,27 +78,6 @@ def test_a_prefix_chooses_among_several(network, variant, load):
     assert networks.same(load(content, network, "student.net", **variant).state_dict(), state)
     with pytest.raises(ValueError, match=r"several backbones.*prefix="):
         load(content, network, **variant)
-
-
-@pytest.mark.parametrize(("network", "variant"), NETWORKS)
-def test_a_whole_detectors_weights_load_and_stay(network, variant, tmp_path):
-    path = tmp_path / "detector.pth"
-    backbone = {"type": network.__name__, **variant}
-    channels = list(network(**variant).out_channels)
-    detector = {
-        "type": "RetinaNet",
-        "backbone": backbone,
-        "neck": {"type": "FPN", "in_channels": channels, "out_channels": 8, "num_outs": 5},
-        "bbox_head": {"type": "RetinaHead", "num_classes": 2, "in_channels": 8, "feat_channels": 8},
-    }
-    first = MODELS.build(detector)
-    assert type(first.backbone) is network
-    networks.randomise(first.backbone)
-    torch.save({"state_dict": first.state_dict(), "meta": {}}, path)
-    backbone["init_cfg"] = {"type": "Pretrained", "checkpoint": str(path)}
-    second = MODELS.build(detector)
-    second.init_weights()
-    assert networks.same(second.backbone.state_dict(), first.backbone.state_dict())
 
 
 UNFIT = {
