@@ -32,13 +32,14 @@ def optimize(model: nn.Module, *, compile: bool = False) -> nn.Module:
             a minute for every new size of image.
     """
     model = fold_norms(model)
-    if _has_onednn(model):
+    has_onednn = _has_onednn(model)
+    if has_onednn:
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if compile:
         parts = [getattr(model, name) for name in ("backbone", "neck") if hasattr(model, name)]
         for part in parts or [model]:
             part.compile(options={"freezing": True})
-    if compile or not _has_onednn(model):
+    if compile or not has_onednn:
         return model
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
