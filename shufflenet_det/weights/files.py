@@ -136,7 +136,7 @@ def _statements(content: Any, state: Mapping[str, Any]) -> Iterator[tuple[str, d
     for module, metadata in (of_modules if isinstance(of_modules, Mapping) else {}).items():
         statement = metadata.get(_STATEMENT) if isinstance(metadata, Mapping) else None
         if isinstance(module, str) and isinstance(statement, Mapping):
-            yield f"{module}." if module else "", dict(statement)
+            yield module, dict(statement)
 
 
 def _problem(tensor: Tensor) -> str:

@@ -237,12 +237,22 @@ def _place(names: Sequence[str]) -> str:
     return ".".join(column[0] for column in takewhile(lambda c: len(set(c)) == 1, columns))
 
 
-def read(match: Match) -> tuple[Tensors, bool, bool]:
-    """A match's tensors by this package's names.
+@dataclass
+class Found:
+    """The tensors of a network in a file, by this package's names."""
 
-    The bias of a convolution moves into the BatchNorm behind it. Where BatchNorm is folded into
-    the convolutions, one is made that adds the bias and nothing else: exact with running
-    statistics. Also whether it was folded everywhere, and whether only behind the stem.
+    tensors: Tensors
+    folded: bool = False  # BatchNorm is folded into every convolution
+    bare_stem: bool = False  # the stem, and nothing else, has a bias instead of BatchNorm
+    left_over: Sequence[str] = ()  # names within the stages that belong to no convolution
+    order_is_a_guess: bool = False  # only the alphabet gives the order of convolutions
+
+
+def read(match: Match, names: Sequence[str]) -> Found:
+    """Read the tensors of a match in a file with these ``names``.
+
+    The bias of a convolution moves into the BatchNorm after it. If BatchNorm is folded into the
+    convolutions, a new one adds the bias and does nothing else: in evaluation this is exact.
     """
     bare = {s.conv for s, conv in match.convs.items() if conv.bias is not None and not conv.norm}
     folded = bare >= {slot.conv for slot in match.convs if slot.norm}
@@ -259,7 +269,10 @@ def read(match: Match) -> tuple[Tensors, bool, bool]:
         tensors[f"{slot.conv}.weight"] = conv.weight
         target = slot.norm or f"{slot.conv}.norm"
         tensors |= {f"{target}.{leaf}": tensor for leaf, tensor in norm.items()}
-    return tensors, folded, bare_stem
+    used = {key for conv in match.convs.values() for key in conv.keys}
+    inside = tuple(f"{container}." for container in match.containers if container)
+    left_over = [name for name in names if name.startswith(inside) and name not in used]
+    return Found(tensors, folded, bare_stem, left_over, _order_is_a_guess(match, names))
 
 
 def identity_norm(bias: Tensor, eps: float = EPS) -> Tensors:
@@ -272,7 +285,7 @@ def identity_norm(bias: Tensor, eps: float = EPS) -> Tensors:
     }
 
 
-def order_is_a_guess(match: Match, names: Sequence[str]) -> bool:
+def _order_is_a_guess(match: Match, names: Sequence[str]) -> bool:
     """Whether nothing but the alphabet puts equal convolutions of a branch in order."""
     if list(names) != sorted(names):
         return False
@@ -283,10 +296,3 @@ def order_is_a_guess(match: Match, names: Sequence[str]) -> bool:
             if first[0].rstrip("0123456789") != first[1].rstrip("0123456789"):
                 return True
     return False
-
-
-def left_over(match: Match, names: Sequence[str]) -> list[str]:
-    """Names within a match's stages that belong to no convolution of it."""
-    used = {key for conv in match.convs.values() for key in conv.keys}
-    inside = tuple(f"{container}." for container in match.containers if container)
-    return [name for name in names if name.startswith(inside) and name not in used]
