@@ -463,7 +463,7 @@ def test_a_ready_detector_is_downloaded_once(ready, photo, capfd):
 
 def test_a_download_that_is_another_file_is_not_kept(ready):
     path = ready(digest="sha256:0123456789")
-    with pytest.raises(ValueError, match="was not kept: its sha256 does not begin"):
+    with pytest.raises(ValueError, match="was deleted: its sha256 does not start"):
         Detector("a/b")
     assert not path.exists()
 
