@@ -163,7 +163,7 @@ def test_mistakes_are_one_sentence_and_leave_nothing(lively, tmp_path, capsys):
         assert not out.parent.exists() or not list(out.parent.iterdir())
     with pytest.raises(ValueError, match="Linear cannot be exported"):
         head_levels(nn.Linear(1, 1))
-    with pytest.raises(ValueError, match=r"export it as \.onnx or \.xml"):
+    with pytest.raises(ValueError, match=r"FasterRCNN as \.onnx or \.xml"):
         export(lively("faster_rcnn")[0], None, tmp_path / "model.ncnn.param")
 
 
