@@ -16,10 +16,10 @@ from mmengine.config import Config
 from PIL import Image
 from pycocotools.coco import COCO
 
+from shufflenet_det.carried_config import carried_config, require_registered
 from shufflenet_det.cli import main, run_tool
 from shufflenet_det.detector import Detections, Detector, image_files, read_image
 from shufflenet_det.detector.results import draw
-from shufflenet_det.weights.carried import carried_config, require_registered
 from shufflenet_det.weights.files import cache_path
 
 SSDLITE = "configs/ssdlite320_shufflenet_coco.py"
@@ -250,7 +250,7 @@ def test_lines_and_labels_grow_with_the_image():
 def test_a_config_in_a_checkpoint_is_data(text, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save({"state_dict": {}, "meta": {"cfg": text}}, "evil.pth")
-    with pytest.raises(ValueError, match=r"config that 'evil\.pth' carries was not read"):
+    with pytest.raises(ValueError, match=r"config in 'evil\.pth' was not read"):
         Detector("evil.pth")
     assert not (tmp_path / "PWNED").exists()
 
@@ -275,7 +275,7 @@ def test_a_config_in_a_checkpoint_names_registered_parts_only(
     cfg.merge_from_dict(change)
     content["meta"]["cfg"] = cfg.pretty_text
     torch.save(content, "evil.pth")
-    with pytest.raises(ValueError, match=r"config that 'evil\.pth' carries names"):
+    with pytest.raises(ValueError, match=r"config in 'evil\.pth' names"):
         Detector("evil.pth")
     assert not (tmp_path / "PWNED").exists()
 
@@ -463,7 +463,7 @@ def test_a_ready_detector_is_downloaded_once(ready, photo, capfd):
 
 def test_a_download_that_is_another_file_is_not_kept(ready):
     path = ready(digest="sha256:0123456789")
-    with pytest.raises(ValueError, match="was not kept: its sha256 does not begin"):
+    with pytest.raises(ValueError, match="was deleted: its sha256 does not start"):
         Detector("a/b")
     assert not path.exists()
 

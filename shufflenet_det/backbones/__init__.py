@@ -1,6 +1,6 @@
-"""ShuffleNet V1 and V2, and the networks that their papers compare with them, as mmengine modules.
+"""ShuffleNet V1 and V2, and the networks of the papers' comparisons, as mmengine modules.
 
-They need torch and mmengine, neither mmcv nor mmdet.
+They need torch and mmengine, but neither mmcv nor mmdet.
 """
 
 from .mobilenet_v1 import MobileNetV1

@@ -1,4 +1,4 @@
-"""The walk over stem and stages that the backbones share."""
+"""The base class of the backbones: stem, stages, levels, freezing and gradient checkpointing."""
 
 import inspect
 import json
@@ -16,9 +16,9 @@ from torch.utils.checkpoint import checkpoint
 
 from .layers import Cfg, activation, conv_norm
 
-# The level of each part of a network, by which ``out_indices`` and ``frozen_stages`` count.
+# The level of each part of a network; ``out_indices`` and ``frozen_stages`` are levels.
 LEVELS = {"conv1": 0, "stage1": 0, "stage2": 1, "stage3": 2, "stage4": 3, "conv5": 4}
-# Arguments that change neither a network's tensors nor what they compute.
+# Arguments that change neither a network's tensors nor its function.
 _OF_A_RUN = ("out_indices", "frozen_stages", "norm_eval", "with_cp", "init_cfg")
 DEFAULT_INIT: list[dict[str, Any]] = [
     {"type": "Kaiming", "layer": "Conv2d"},
@@ -29,35 +29,37 @@ NETWORKS: dict[str, type["LevelBackbone"]] = {}  # every class below, by its nam
 
 
 class LevelBackbone(BaseModule):
-    """A backbone of levels, counted as mmdet's ResNet counts them.
+    """A backbone whose levels are numbered as in mmdet's ResNet.
 
-    Level 0 is the stem after its max-pooling (stride 4), and where there is a stage 1 behind it
-    that one's output, as a ResNet's; levels 1 to 3 are stages 2 to 4 (strides 8, 16, 32). Levels
-    above the last of ``out_indices`` are not built, so every parameter that exists gets a gradient.
-    A subclass builds its parts in ``_make_part``.
+    Level 0 is the stem after max-pooling (stride 4), or the output of stage 1 if the network has
+    one. Levels 1 to 3 are stages 2 to 4 (strides 8, 16, 32). Levels above the last of
+    ``out_indices`` are not built, so every parameter gets a gradient. A subclass builds its parts
+    in ``_make_part``.
 
     Attributes:
         out_channels: Channels of each output, in the order of ``out_indices``.
         out_strides: Stride of each output in pixels, in the same order.
         unbuilt_parts: Names of the parts above the last output.
-        arguments: What the network was built with, but for what concerns a run only.
-        images: The model's ``data_preprocessor``, as far as it is known; checkpoints state it.
+        arguments: The arguments of the network, without those that concern only a run.
+        images: The model's ``data_preprocessor``, if it is known; checkpoints state it.
     """
 
     arguments: dict[str, Any]
     images: Mapping[str, Any] | None = None
 
-    # Arguments that decide what weights compute and that no shape shows, with their defaults.
+    # Arguments that change the function of the weights but no shape, with their defaults.
     UNSEEN: ClassVar[dict[str, Any]] = {}
     # The level of the network's last part.
     LAST_LEVEL: ClassVar[int] = 3
+    # {widen_factor: channels of the parts, the stem first}, if the factor alone decides them.
+    WIDTHS: ClassVar[dict[float, tuple[int, ...]]] = {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         NETWORKS.setdefault(cls.__name__, cls)
 
     def __new__(cls, *args: Any, **kwargs: Any) -> "LevelBackbone":
-        """Keep the arguments, which the network's checkpoints state."""
+        """Record the arguments, because the network's checkpoints state them."""
         network = super().__new__(cls)
         bound = inspect.signature(cls.__init__).bind_partial(network, *args, **kwargs)
         bound.apply_defaults()
@@ -68,16 +70,24 @@ class LevelBackbone(BaseModule):
 
     @classmethod
     def builds(cls, stem_channels: int) -> Iterator[dict[str, Any]]:
-        """Arguments of the networks with such a stem, one for each set of shapes.
+        """Arguments of every network with this stem, one for each set of shapes.
 
-        By them foreign weights are recognised.
+        Weights of other code are recognised with these networks.
         """
-        yield from ()
+        for factor, row in cls.WIDTHS.items():
+            if row[0] == stem_channels:
+                yield {"widen_factor": factor}
 
     @classmethod
     def same_shapes(cls, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Arguments, to be put in, of the networks that have the shapes of these arguments."""
+        """The changes to these arguments that leave all shapes as they are."""
         return [{}]
+
+    @classmethod
+    def _widths_of(cls, widen_factor: float) -> tuple[int, ...]:
+        if widen_factor not in cls.WIDTHS:
+            raise ValueError(f"widen_factor={widen_factor!r}: must be one of {sorted(cls.WIDTHS)}")
+        return cls.WIDTHS[widen_factor]
 
     def __init__(
         self,
@@ -96,29 +106,29 @@ class LevelBackbone(BaseModule):
         """Build the levels.
 
         Args:
-            widths: Channels of every part, by its name of ``LEVELS``, in the order of the walk.
-            stage_repeats: Units of every stage, one number for each.
+            widths: Channels of every part, by its name in ``LEVELS``, from the stem on.
+            stage_repeats: Number of units of every stage.
             out_indices: Levels to return, ascending.
-            frozen_stages: Levels 0 to this one are frozen, parameters and normalisation; -1: none.
+            frozen_stages: Freeze levels 0 to this one, parameters and normalisation; -1: none.
             conv_cfg: Config of the convolutions; None is ``Conv2d``.
             norm_cfg: Config of the normalisations; None is ``dict(type='BN')``.
             act_cfg: Config of the activations; None is ``dict(type='ReLU')``.
             norm_eval: Keep every BatchNorm in evaluation mode while training.
-            with_cp: Recompute the stages' units in the backward pass to save memory; results,
-                running statistics included, are the same.
+            with_cp: Gradient checkpointing: recompute the stages' units in the backward pass to
+                save memory. The results, including running statistics, stay the same.
             init_cfg: mmengine's initialisation; None is that of mmdet's ResNet.
 
         Raises:
-            ValueError: ``stage_repeats``, ``out_indices`` or ``frozen_stages`` is not legal, or a
-                layer's config.
+            ValueError: ``stage_repeats``, ``out_indices``, ``frozen_stages`` or the config of a
+                layer is not legal.
         """
         super().__init__(init_cfg=DEFAULT_INIT if init_cfg is None else init_cfg)
         stages = [name for name in widths if name.startswith("stage")]
         given = tuple(stage_repeats) if isinstance(stage_repeats, Sequence) else ()
         if len(given) != len(stages) or not all(n in range(1, 1000) for n in given):
             raise ValueError(
-                f"stage_repeats={stage_repeats!r}: must be {len(stages)} numbers of units, one or "
-                f"more in each of {', '.join(stages)}"
+                f"stage_repeats={stage_repeats!r}: must be {len(stages)} numbers of units, each "
+                f"one or more, for {', '.join(stages)}"
             )
         self._repeats = dict(zip(stages, given, strict=True))
         last_level = LEVELS[list(widths)[-1]]
@@ -149,11 +159,11 @@ class LevelBackbone(BaseModule):
         self.register_state_dict_post_hook(_state_network)
 
     def _make_part(self, name: str, in_channels: int, out_channels: int) -> tuple[nn.Module, int]:
-        """The module of one part and its stride, the max-pooling's aside."""
+        """Build one part; returns its module and its stride, without the max-pooling."""
         raise NotImplementedError
 
     def _make_maxpool(self) -> tuple[nn.Module, int]:
-        """What stands behind conv1, and its stride."""
+        """Build the layer after conv1; returns the layer and its stride."""
         return nn.MaxPool2d(kernel_size=3, stride=2, padding=1), 2
 
     def _make_stage(
@@ -167,7 +177,7 @@ class LevelBackbone(BaseModule):
         first: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> nn.Sequential:
-        """The units of a stage; only the first one has ``stride``, and ``first`` for options."""
+        """Build a stage; only its first unit has ``stride`` and the options in ``first``."""
         options |= {"conv_norm_cfg": self._conv_norm_cfg, "act_cfg": self._act_cfg}
         units = [unit(in_channels, out_channels, stride, **{**options, **(first or {})})]
         for _ in range(self._repeats[name] - 1):
@@ -191,7 +201,7 @@ class LevelBackbone(BaseModule):
             ``out_channels`` and s_i of ``out_strides``.
 
         Raises:
-            TypeError: Images and weights have different types of numbers.
+            TypeError: Images and weights have different dtypes.
         """
         weights = next(self.parameters(), x)
         if x.dtype != weights.dtype and not torch.is_autocast_enabled(x.device.type):
@@ -210,11 +220,11 @@ class LevelBackbone(BaseModule):
         return tuple(outs.values())
 
     def __prepare_scriptable__(self) -> nn.Module:
-        """What ``torch.jit.script`` compiles; it returns a list instead of a tuple."""
+        """The module that ``torch.jit.script`` compiles; it returns a list instead of a tuple."""
         return _Scriptable(self)
 
     def train(self, mode: bool = True) -> "LevelBackbone":
-        """Set training mode; what is frozen stays in evaluation mode. Returns self."""
+        """Set training mode; frozen parts stay in evaluation mode. Returns self."""
         super().train(mode)
         self._freeze()
         if self.norm_eval:
@@ -226,7 +236,7 @@ class LevelBackbone(BaseModule):
         init_cfgs = [self.init_cfg] if isinstance(self.init_cfg, dict) else self.init_cfg
         for cfg in init_cfgs:
             if cfg["type"] in ("Pretrained", PretrainedInit):
-                # weights/ is above this room, so it is imported when it is needed.
+                # weights/ imports this module, so it is imported only here.
                 from ..weights import load_pretrained
 
                 load_pretrained(self, **{k: v for k, v in cfg.items() if k != "type"})
@@ -246,7 +256,7 @@ class LevelBackbone(BaseModule):
 
 
 class _Scriptable(nn.Module):
-    """The walk without names that are put together while it runs, which TorchScript cannot read."""
+    """The backbone without ``getattr``, which TorchScript cannot compile."""
 
     def __init__(self, backbone: LevelBackbone) -> None:
         super().__init__()
@@ -267,22 +277,22 @@ class _Scriptable(nn.Module):
 
 
 def norms_to_eval(network: nn.Module) -> None:
-    """Set every BatchNorm to evaluation mode: what ``norm_eval`` does."""
+    """Set every BatchNorm to evaluation mode, as ``norm_eval`` does."""
     for module in network.modules():
         if isinstance(module, _BatchNorm):
             module.eval()
 
 
 def map_channels(backbone: nn.Module) -> list[int]:
-    """Channels of the maps that a backbone, also one of mmdet, computes, without computing them."""
+    """The channels of the maps of a backbone, also of mmdet's, from a run on the meta device."""
     backbone = deepcopy(backbone).to("meta")
-    backbone.eval()  # some of mmdet's return None
+    backbone.eval()  # train() of some of mmdet's returns None, so the calls cannot be chained
     with torch.no_grad():
         return [m.shape[1] for m in backbone(torch.empty(1, 3, 64, 64, device="meta"))]
 
 
 def run_checkpointed(stage: nn.Module, x: Tensor) -> Tensor:
-    """``stage(x)``, each of its units to be run again in the backward pass (``with_cp``)."""
+    """Compute ``stage(x)``; the backward pass runs each unit again (``with_cp``)."""
     if not torch.is_grad_enabled():
         return stage(x)
     for unit in stage.children():
@@ -294,14 +304,14 @@ def run_checkpointed(stage: nn.Module, x: Tensor) -> Tensor:
 def _state_network(
     module: LevelBackbone, state: dict[str, Tensor], prefix: str, metadata: dict[str, Any]
 ) -> None:
-    """Record in a checkpoint which network it is of."""
+    """Record the network in the metadata of its state_dict."""
     metadata["network"] = {"type": type(module).__name__, "arguments": plain(module.arguments)}
     if module.images:
         metadata["network"]["data_preprocessor"] = plain(module.images)
 
 
 def plain(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Those arguments that a checkpoint can state without naming code, as plain values."""
+    """The arguments that JSON can represent, as plain values, which a checkpoint may contain."""
     stated = {}
     for key, value in arguments.items():
         try:
@@ -317,7 +327,7 @@ def _recompute_contexts(unit: nn.Module) -> tuple[Any, Any]:
 
 @contextmanager
 def _running_statistics_kept(module: nn.Module) -> Iterator[None]:
-    """Let a recomputing forward pass leave the running statistics of BatchNorm alone."""
+    """Keep the running statistics of BatchNorm unchanged during recomputation."""
     before = []
     for norm in module.modules():
         if isinstance(norm, _BatchNorm) and norm.num_batches_tracked is not None:
@@ -337,7 +347,7 @@ def _checked_out_indices(out_indices: Sequence[int], last_level: int) -> tuple[i
     legal = all(isinstance(i, int) and 0 <= i <= last_level for i in indices)
     if not indices or not legal or list(indices) != sorted(set(indices)):
         raise ValueError(
-            f"out_indices={out_indices!r}: must be ascending level numbers "
-            f"out of 0 to {last_level}, without repeats"
+            f"out_indices={out_indices!r}: must be ascending levels from 0 to {last_level}, "
+            "without repeats"
         )
     return indices

@@ -1,4 +1,4 @@
-"""Convolution, normalisation and activation layers from mmdet's ``*_cfg`` dicts, without mmcv."""
+"""Build convolutions, normalisations and activations from ``*_cfg`` dicts, without mmcv."""
 
 from typing import Any
 
@@ -36,10 +36,10 @@ def conv_norm(
     conv_cfg: Cfg | None,
     norm_cfg: Cfg,
 ) -> list[nn.Module]:
-    """A 'same'-padded convolution without bias, and its normalisation.
+    """Build a 'same'-padded convolution without bias, and its normalisation.
 
-    (N, in, H, W) to (N, out, ⌈H/stride⌉, ⌈W/stride⌉). ValueError if a type of layer is unknown, or
-    GroupNorm's groups do not divide the channels.
+    (N, in, H, W) to (N, out, ⌈H/stride⌉, ⌈W/stride⌉). ValueError if a layer's type is unknown, or
+    the groups of GroupNorm do not divide the channels.
     """
     conv_kwargs = dict(conv_cfg or {"type": "Conv2d"})
     conv = _layer_class(conv_kwargs.pop("type"), _CONVS, "conv_cfg")(
@@ -56,7 +56,7 @@ def conv_norm(
 
 
 def activation(act_cfg: Cfg) -> nn.Module:
-    """An in-place activation from mmdet's ``act_cfg``; ValueError if its type is unknown."""
+    """Build an in-place activation from ``act_cfg``; ValueError if its type is unknown."""
     kwargs = dict(act_cfg)
     layer_type = kwargs.pop("type")
     if layer_type in _ACTS:
@@ -67,8 +67,8 @@ def activation(act_cfg: Cfg) -> nn.Module:
 def channel_shuffle(x: Tensor, groups: int) -> Tensor:
     """Transpose the channels as (groups, C / groups): (N, C, H, W) to the same.
 
-    torch's kernel is fastest and keeps the memory format, but has no counterpart in ONNX: what is
-    traced, scripted, exported or compiled is a reshape, which runtimes know as a shuffle.
+    torch's kernel is fastest and keeps the memory format, but ONNX has no such operator. Tracing,
+    scripting, export and compilation see a reshape, which runtimes recognise as a shuffle.
     """
     if not torch.jit.is_scripting():
         if not (torch.jit.is_tracing() or torch.compiler.is_compiling()):
@@ -79,9 +79,9 @@ def channel_shuffle(x: Tensor, groups: int) -> Tensor:
 
 
 def squeeze_excitation(channels: int, unit_channels: int, reduction: int | None) -> list[nn.Module]:
-    """Squeeze-and-excitation on a unit's branch of ``channels``; none if ``reduction`` is None.
+    """Build squeeze-and-excitation for a branch of ``channels``; nothing if ``reduction`` is None.
 
-    It squeezes to ``unit_channels`` over ``reduction``; ValueError if that leaves no channel.
+    It squeezes to ``unit_channels / reduction`` channels; ValueError if that is less than one.
     """
     if reduction is None:
         return []
@@ -109,13 +109,13 @@ def _norm(norm_cfg: Cfg, channels: int) -> nn.Module:
 
 
 def _layer_class(layer_type: Any, known: dict[str, type[nn.Module]], argument: str) -> Any:
-    """The class itself, one of ours, or one that mmcv or a user registered in mmengine."""
+    """The class of a layer: given, known here, or registered in mmengine by mmcv or a user."""
     if not isinstance(layer_type, str):
         return layer_type
     found = known.get(layer_type) or MODELS.get(layer_type)
     if found is None:
         raise ValueError(
-            f"{argument}: unknown type {layer_type!r}; built in are {', '.join(known)}, "
-            "and whatever is registered in mmengine.registry.MODELS"
+            f"{argument}: unknown type {layer_type!r}: must be one of {', '.join(known)}, or "
+            "registered in mmengine.registry.MODELS"
         )
     return found

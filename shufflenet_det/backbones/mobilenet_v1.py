@@ -1,22 +1,13 @@
-"""MobileNet (Howard et al., 2017, arXiv:1704.04861), which ShuffleNet's papers compare with."""
+"""MobileNet (Howard et al., 2017, arXiv:1704.04861); ShuffleNet's papers compare with it."""
 
-from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from .base import LevelBackbone
 from .layers import Cfg, activation, conv_norm
 
-# {widen_factor: (stem, first unit, stages 1 to 4)}. 1.0x: Table 1; the others are the paper's width
-# multipliers (Sec. 3.3, Table 6), which leave nothing to round.
-WIDTHS: dict[float, tuple[int, int, int, int, int, int]] = {
-    0.25: (8, 16, 32, 64, 128, 256),
-    0.5: (16, 32, 64, 128, 256, 512),
-    0.75: (24, 48, 96, 192, 384, 768),
-    1.0: (32, 64, 128, 256, 512, 1024),
-}
-# Units of stages 1 to 4, the first unit aside (Table 1).
+# Units of stages 1 to 4, without the very first unit (Table 1).
 REPEATS = (2, 2, 6, 2)
 
 
@@ -35,7 +26,7 @@ class SeparableUnit(nn.Module):
         conv_norm_cfg: dict[str, Any],
         act_cfg: Cfg,
     ) -> None:
-        """``stride``: of the depthwise convolution."""
+        """Build the unit; ``stride`` is that of the depthwise convolution."""
         super().__init__()
         self.depthwise = nn.Sequential(
             *conv_norm(in_channels, in_channels, 3, stride, in_channels, **conv_norm_cfg),
@@ -53,18 +44,20 @@ class SeparableUnit(nn.Module):
 class MobileNetV1(LevelBackbone):
     """MobileNet (2017, Table 1), the other backbone of ShuffleNet V1's Table 7.
 
-    Levels: 0, 1, 2, 3 are the last maps of stride 4, 8, 16 and 32, of 128, 256, 512 and 1024
-    channels at 1.0x. There is no max-pooling: the units that Table 1 has at strides 2 and 4 are
-    ``stage1``. Table 1 prints stride 2 at its last depthwise convolution, too, whose map is 7x7 in
-    the next row as before: it is 1 here, which the paper's 569 M multiply-adds confirm.
+    Levels 0 to 3 are the last maps of strides 4, 8, 16 and 32, with 128, 256, 512 and 1024 channels
+    at 1.0x. There is no max-pooling: ``stage1`` contains the units of strides 2 and 4. Table 1
+    prints stride 2 for the last depthwise convolution too, but the map of the next row is still
+    7x7. So the stride is 1 here, which gives the paper's 569 M multiply-adds.
     """
 
-    @classmethod
-    def builds(cls, stem_channels: int) -> Iterator[dict[str, Any]]:
-        """See :class:`LevelBackbone`."""
-        for factor, row in WIDTHS.items():
-            if row[0] == stem_channels:
-                yield {"widen_factor": factor}
+    # Stem, first unit, stages 1 to 4. 1.0x: Table 1; the others: the paper's width multipliers
+    # (Sec. 3.3, Table 6), without rounding.
+    WIDTHS: ClassVar[dict[float, tuple[int, ...]]] = {
+        0.25: (8, 16, 32, 64, 128, 256),
+        0.5: (16, 32, 64, 128, 256, 512),
+        0.75: (24, 48, 96, 192, 384, 768),
+        1.0: (32, 64, 128, 256, 512, 1024),
+    }
 
     def __init__(self, widen_factor: float = 1.0, **kwargs: Any) -> None:
         """Build the network.
@@ -74,11 +67,9 @@ class MobileNetV1(LevelBackbone):
             **kwargs: ``out_indices``, ``act_cfg``, …: see :class:`LevelBackbone`.
 
         Raises:
-            ValueError: An argument is not one of its legal values, which are named.
+            ValueError: An argument is not legal; the message names the legal values.
         """
-        if widen_factor not in WIDTHS:
-            raise ValueError(f"widen_factor={widen_factor!r}: must be one of {sorted(WIDTHS)}")
-        stem, self._first_channels, *stages = WIDTHS[widen_factor]
+        stem, self._first_channels, *stages = self._widths_of(widen_factor)
         names = ("conv1", "stage1", "stage2", "stage3", "stage4")
         super().__init__(dict(zip(names, (stem, *stages), strict=True)), REPEATS, **kwargs)
 

@@ -13,7 +13,7 @@ from .layers import Cfg, activation, channel_shuffle, conv_norm, squeeze_excitat
 
 FACTORS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 STAGE_2 = {1: 144, 2: 200, 3: 240, 4: 272, 8: 384}  # {groups: channels at 1.0x} (Table 1)
-# A unit's output channels over those of its depthwise convolution (Sec. 3.2).
+# Output channels of a unit, divided by those of its depthwise convolution (Sec. 3.2).
 BOTTLENECK = 4
 
 
@@ -22,9 +22,9 @@ def _up_to_multiple(channels: float, divisor: int) -> int:
 
 
 # {(groups, widen_factor): (stem, stage 2, stage 3, stage 4)}.
-# 1.0x: Table 1. The other factors multiply every layer's filters (Sec. 3.3), rounded up so that
-# groups and concatenations divide; the stems are the authors' released ones (24 at 1.5x, too).
-# 0.75x is not in the paper, but among what pytorchcv has published.
+# 1.0x: Table 1. The other factors multiply the filters of every layer (Sec. 3.3), rounded up so
+# that the groups divide them; the stems are those of the authors' release (24 also at 1.5x). 0.75x
+# is not in the paper, but pytorchcv has published it.
 WIDTHS: dict[tuple[int, float], tuple[int, ...]] = {
     (groups, factor): (
         _up_to_multiple(24 * (1.0 if factor == 1.5 else factor), groups),
@@ -36,8 +36,8 @@ WIDTHS: dict[tuple[int, float], tuple[int, ...]] = {
 # Units of stages 2, 3, 4 (Table 1).
 REPEATS = (4, 8, 4)
 # ShuffleNet V1-50, 3 groups (V2's paper, Table 6 and appendix): stem and stages 1 to 4, units,
-# bottleneck ratio. The appendix has a stem of 64, which 3 groups do not divide: rounded up like the
-# widths above. It does not tell the bottleneck: 2 is what gives its 2.3 G multiply-adds.
+# bottleneck ratio. The appendix has a stem of 64, rounded up here so that 3 groups divide it, and
+# no bottleneck ratio: 2 gives its 2.3 G multiply-adds.
 WIDTHS_50 = (66, 360, 720, 1440, 2880)
 REPEATS_50 = (3, 4, 6, 3)
 BOTTLENECK_50 = 2
@@ -47,9 +47,10 @@ SHUFFLES = ("paper", "inverse", "none")
 class ShuffleUnitV1(nn.Module):
     """One ShuffleNet unit (V1, Sec. 3.2, Fig. 2b and 2c).
 
-    1x1 grouped convolution, shuffle, 3x3 depthwise convolution without activation, 1x1 grouped
-    convolution; then the input is added, or where channels become more it stands before the result
-    in a concatenation, at stride 2 average-pooled by 3x3, and the activation follows.
+    The branch is a 1x1 grouped convolution, a shuffle, a 3x3 depthwise convolution without
+    activation and a 1x1 grouped convolution. The input is added to its output. If the number of
+    channels grows, the input, average-pooled by 3x3 at stride 2, is concatenated before it instead.
+    The activation comes last.
     """
 
     def __init__(
@@ -68,8 +69,9 @@ class ShuffleUnitV1(nn.Module):
     ) -> None:
         """Build the unit.
 
-        ``first_groups`` and ``groups`` are those of the first and the second pointwise convolution,
-        with ``mid_channels`` between them; ``shuffle_groups`` is ``channel_shuffle``'s.
+        ``first_groups`` and ``groups`` are the groups of the first and the second pointwise
+        convolution, and ``mid_channels`` the channels between them; ``shuffle_groups`` is the
+        argument of ``channel_shuffle``.
         """
         super().__init__()
         self.stride = stride
@@ -104,14 +106,14 @@ class ShuffleUnitV1(nn.Module):
 class ShuffleNetV1(LevelBackbone):
     """ShuffleNet V1 (CVPR 2018, Table 1; widths at other scale factors as released).
 
-    All 1x1 convolutions of the units are grouped but one: the very first, whose input is the
-    narrow stem (caption of Table 1). Levels: 0 stem (stride 4), 1, 2, 3 the paper's stages 2, 3, 4
+    All 1x1 convolutions of the units are grouped, except the very first, whose input is the narrow
+    stem (caption of Table 1). Levels: 0 stem (stride 4), 1, 2, 3 the paper's stages 2, 3, 4
     (strides 8, 16, 32).
 
-    Where the papers leave a choice open: squeeze-and-excitation stands behind the last convolution
-    of a unit, before the sum or the concatenation; ``se_reduction=16`` there gives the 527 M
-    multiply-adds of "2x (with SE, g=3)" in Table 5. V1-50's first stage has stride 1, and its
-    first unit concatenates its input as it is.
+    Our choices for the points that the papers leave open: squeeze-and-excitation follows the last
+    convolution of a unit, before the sum or the concatenation; ``se_reduction=16`` gives the 527 M
+    multiply-adds of "2x (with SE, g=3)" in Table 5. The first stage of V1-50 has stride 1, and its
+    first unit concatenates its input without pooling.
     """
 
     UNSEEN: ClassVar[dict[str, Any]] = {"shuffle": "paper", "stem_act": True}
@@ -154,22 +156,23 @@ class ShuffleNetV1(LevelBackbone):
         Args:
             groups: Groups of the pointwise convolutions: 1, 2, 3, 4 or 8.
             widen_factor: Scale factor of the widths: 0.25, 0.5, 0.75, 1.0, 1.5 or 2.0.
-            shuffle: Which way channels are shuffled. 'paper': (g, C/g) transposed (Fig. 1);
-                'inverse': (C/g, g) transposed, which is what the authors released; 'none': not at
-                all (Table 3). They are different networks to the same weights.
-            depth: 50 for ShuffleNet V1-50, of 3 groups (V2's paper, Table 6); None for Table 1's.
-            bottleneck_ratio: A unit's output channels over those of its depthwise convolution;
-                None: 4 (Sec. 3.2), or 2 in V1-50.
-            stage_repeats: Units of each stage; None: 4, 8, 4 (Table 1), or V1-50's 3, 4, 6, 3.
-            stem_channels: Channels of the stem where they are not as usual (others' 36 at 1.5x).
-            stem_act: Whether an activation is behind the stem's normalisation.
-            se_reduction: Squeeze-and-excitation in every unit (Table 5), which squeezes to the
-                unit's output channels over this; None: none.
+            shuffle: The order of the shuffled channels; each gives another network with the same
+                weights. 'paper': (g, C/g) transposed (Fig. 1); 'inverse': (C/g, g) transposed, as
+                the authors released it; 'none': no shuffle (Table 3).
+            depth: 50 for ShuffleNet V1-50 with 3 groups (V2's paper, Table 6); None for Table 1.
+            bottleneck_ratio: Output channels of a unit, divided by those of its depthwise
+                convolution; None: 4 (Sec. 3.2), or 2 in V1-50.
+            stage_repeats: Number of units of each stage; None: 4, 8, 4 (Table 1), in V1-50 3, 4,
+                6, 3.
+            stem_channels: Channels of the stem; None: the authors' (other code has 36 at 1.5x).
+            stem_act: Whether an activation follows the stem's normalisation.
+            se_reduction: Squeeze-and-excitation in every unit (Table 5). It squeezes to the unit's
+                output channels divided by this number; None: no squeeze-and-excitation.
             **kwargs: ``out_indices``, ``act_cfg``, …: see :class:`LevelBackbone`.
 
         Raises:
-            ValueError: The combination of groups and width does not exist, groups do not divide
-                channels, or another argument is not legal; the message names what is.
+            ValueError: An argument or a combination of them is not legal; the message names the
+                legal values.
         """
         if shuffle not in SHUFFLES:
             raise ValueError(f"shuffle={shuffle!r}: must be one of {SHUFFLES}")
@@ -218,7 +221,7 @@ class ShuffleNetV1(LevelBackbone):
             "none": 1,
         }[self.shuffle]
         stride = 1 if name == "stage1" else 2
-        # The input of the very first unit, the narrow stem, is not grouped.
+        # The first convolution of the very first unit is not grouped, because the stem is narrow.
         first = {"first_groups": 1} if name == next(iter(self._repeats)) else None
         return self._make_stage(
             ShuffleUnitV1,
@@ -242,6 +245,6 @@ def _check_ratio(ratio: int, groups: int, widths: Sequence[int]) -> None:
     if not isinstance(ratio, int) or ratio < 1 or not fits(ratio):
         legal = [candidate for candidate in range(1, min(widths) + 1) if fits(candidate)]
         raise ValueError(
-            f"bottleneck_ratio={ratio!r}: the stages' {tuple(widths)} channels over it must be "
-            f"multiples of groups={groups}, so it is one of {legal}"
+            f"bottleneck_ratio={ratio!r}: the stages' {tuple(widths)} channels divided by it must "
+            f"be multiples of groups={groups}, so it must be one of {legal}"
         )

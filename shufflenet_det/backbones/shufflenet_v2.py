@@ -9,13 +9,6 @@ from torch import Tensor, nn
 from .base import LevelBackbone
 from .layers import Cfg, activation, channel_shuffle, conv_norm, squeeze_excitation
 
-# {widen_factor: (stem, stage 2, stage 3, stage 4, conv5)} (Table 5).
-WIDTHS: dict[float, tuple[int, int, int, int, int]] = {
-    0.5: (24, 48, 96, 192, 1024),
-    1.0: (24, 116, 232, 464, 1024),
-    1.5: (24, 176, 352, 704, 1024),
-    2.0: (24, 244, 488, 976, 2048),
-}
 # Units of stages 2, 3, 4 (Table 5).
 REPEATS = (4, 8, 4)
 # {depth: (stem, stages 1 to 4, conv6)} and units of the large networks (Table 6 and appendix).
@@ -27,19 +20,19 @@ REPEATS_DEEP = {50: (3, 4, 6, 3), 164: (10, 10, 23, 10)}
 # V2-164's stem has two 3x3 convolutions before its last one.
 STEM_BEFORE_164 = (64, 64)
 LAYOUTS = ("torchvision", "paper", "pytorchcv", "pytorchcv_b")
-SPLIT_24 = ("paper", "pytorchcv_b")  # the first unit passes as many channels on as the stem has
+SPLIT_24 = ("paper", "pytorchcv_b")  # branch1 of the first unit outputs the stem's 24 channels
 
 
 class ShuffleUnitV2(nn.Module):
     """One ShuffleNet V2 unit (Sec. 3, Fig. 3c and 3d).
 
-    Stride 1: half of the channels pass, the other half go through 1x1, 3x3 depthwise and 1x1
-    convolutions (``branch2``). Stride 2: both branches see the whole input, ``branch1`` with a
-    3x3 depthwise and a 1x1 convolution. The branches are concatenated in this order.
+    At stride 1, half of the channels stay as they are, and the other half go through 1x1, 3x3
+    depthwise and 1x1 convolutions (``branch2``). At stride 2, both branches see the whole input;
+    ``branch1`` is a 3x3 depthwise and a 1x1 convolution. The unit concatenates both outputs.
 
-    Channels are exchanged in one of two ways. By halves (torchvision's): a stride-1 unit passes the
-    first half and transforms the second, and every output is shuffled. By parity (the authors'): it
-    passes its even channels and transforms the odd ones, and outputs are not shuffled.
+    Channels are exchanged in one of two ways. By halves, as in torchvision: a stride-1 unit
+    transforms the second half of its channels, and every output is shuffled. By parity, as in the
+    authors' code: a unit transforms its odd channels, and outputs are not shuffled.
     """
 
     def __init__(
@@ -58,8 +51,9 @@ class ShuffleUnitV2(nn.Module):
     ) -> None:
         """Build the unit.
 
-        ``branch1_channels`` is how many of the output's channels the first branch makes; 0: it
-        passes half of the input. ``residual`` adds what the second branch gets, where it is a half.
+        ``branch1_channels`` is the number of output channels of the first branch; 0: it passes on
+        half of the input. ``residual`` adds the input of the second branch to its output if the
+        unit splits its input.
         """
         super().__init__()
         self.stride = stride
@@ -109,24 +103,32 @@ class ShuffleUnitV2(nn.Module):
 
 
 class ShuffleNetV2(LevelBackbone):
-    """ShuffleNet V2 (ECCV 2018, Table 5) and its relatives in the paper.
+    """ShuffleNet V2 (ECCV 2018, Table 5) and its variants in the paper.
 
     Levels: 0 stem (stride 4), 1, 2, 3 the paper's stages 2, 3, 4 (strides 8, 16, 32), 4 the 1x1
     conv5 (stride 32). Parameter names are torchvision's, so its weights load as they are
     (``init_cfg=dict(type='Pretrained', checkpoint='torchvision://shufflenet_v2_x1_0.…')``).
 
-    Where the paper leaves a choice open:
+    Our choices for the points that the paper leaves open:
 
     - V2* (Sec. 4, enlarged receptive field): the additional depthwise convolution has BatchNorm and
-      no activation, as the paper's other depthwise ones, and stands before the second branch
-      alone, since the first one has no pointwise convolution before its own.
-    - Squeeze-and-excitation and the residual path of V2-164: as the authors released their later
-      large networks, the scale is on the second branch behind its last normalisation, and the
-      activation follows the sum. ``se_reduction=1`` there gives the 597 M multiply-adds of "2x
-      (with SE)" in Table 8 and the 12.7 G of V2-164 in Table 6.
-    - V2-50 and V2-164: their first stage has stride 1, so the first unit's branches both see the
-      whole input without reducing it, which gives the 2.3 G and 12.7 G of Table 6.
+      no activation, as the paper's other depthwise convolutions. Only the second branch has one,
+      since the first branch has no pointwise convolution before its depthwise one.
+    - Squeeze-and-excitation and the residual path of V2-164: as in the authors' later large
+      networks, the scale is applied to the second branch after its last normalisation, and the
+      activation follows the sum. ``se_reduction=1`` gives the 597 M multiply-adds of "2x (with
+      SE)" in Table 8 and the 12.7 G of V2-164 in Table 6.
+    - V2-50 and V2-164: the first stage has stride 1, and both branches of its first unit see the
+      whole input. This gives the 2.3 G and 12.7 G of Table 6.
     """
+
+    # Stem, stages 2 to 4, conv5 (Table 5).
+    WIDTHS: ClassVar[dict[float, tuple[int, ...]]] = {
+        0.5: (24, 48, 96, 192, 1024),
+        1.0: (24, 116, 232, 464, 1024),
+        1.5: (24, 176, 352, 704, 1024),
+        2.0: (24, 244, 488, 976, 2048),
+    }
 
     UNSEEN: ClassVar[dict[str, Any]] = {"layout": "torchvision", "residual": False}
     LAST_LEVEL: ClassVar[int] = 4
@@ -134,7 +136,7 @@ class ShuffleNetV2(LevelBackbone):
     @classmethod
     def builds(cls, stem_channels: int) -> Iterator[dict[str, Any]]:
         """See :class:`LevelBackbone`."""
-        rows = [({"widen_factor": factor}, row[0]) for factor, row in WIDTHS.items()]
+        rows = [({"widen_factor": factor}, row[0]) for factor, row in cls.WIDTHS.items()]
         rows += [({"depth": depth}, row[0]) for depth, row in WIDTHS_DEEP.items()]
         for layout in ("torchvision", "paper"):
             yield from ({**row, "layout": layout} for row, stem in rows if stem == stem_channels)
@@ -143,7 +145,7 @@ class ShuffleNetV2(LevelBackbone):
     def same_shapes(cls, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
         """See :class:`LevelBackbone`."""
         depth, factor = arguments.get("depth"), arguments.get("widen_factor", 1.0)
-        stem, stage, *_ = WIDTHS_DEEP[depth] if depth else WIDTHS[factor]
+        stem, stage, *_ = WIDTHS_DEEP[depth] if depth else cls.WIDTHS[factor]
         in_24 = arguments.get("layout") in SPLIT_24
         both = stage == 2 * stem
         return [{"layout": name} for name in LAYOUTS if both or (name in SPLIT_24) == in_24]
@@ -165,32 +167,30 @@ class ShuffleNetV2(LevelBackbone):
 
         Args:
             widen_factor: Scale factor of the widths: 0.5, 1.0, 1.5 or 2.0.
-            layout: Which of the networks that share the name. 'torchvision': the first unit of
-                the first stage makes C/2 channels in each branch, halves are shuffled. 'paper': it
-                makes 24 and C-24 (24 being the stem's), and even and odd channels part; this one
-                has the multiply-adds of Table 5. 'pytorchcv_b': 24 and C-24, halves are shuffled.
-                'pytorchcv': as torchvision's, but the max-pooling pads nothing, so that a map of an
-                odd side at stride 2 gives one row or column less. Weights of one are noise in the
-                others.
+            layout: One of four networks with the same name; the weights of one do not work in the
+                others. 'torchvision': both branches of the very first unit output C/2 channels, and
+                halves are shuffled. 'paper': the branches output 24 (as the stem) and C-24
+                channels, and even and odd channels are separated, which gives the multiply-adds of
+                Table 5. 'pytorchcv_b': 24 and C-24 channels, halves are shuffled. 'pytorchcv': as
+                'torchvision', but the max-pooling does not pad, so that an odd side at stride 2
+                gives one row or column less.
             depth: 50 or 164 for the large networks of Table 6; None for those of Table 5.
-            extra_depthwise: An additional 3x3 depthwise convolution before each unit's second
-                branch: V2*.
-            se_reduction: Squeeze-and-excitation in every unit, which squeezes to the unit's output
-                channels over this; None: none.
-            residual: Add its input to the second branch of every unit that splits.
-            stage_repeats: Units of each stage; None: as in the paper.
-            conv5_channels: Channels of level 4 where they are not as usual.
+            extra_depthwise: V2*: an additional 3x3 depthwise convolution before the second branch
+                of each unit.
+            se_reduction: Squeeze-and-excitation in every unit. It squeezes to the unit's output
+                channels divided by this number; None: no squeeze-and-excitation.
+            residual: In every unit that splits, add the input of the second branch to its output.
+            stage_repeats: Number of units of each stage; None: the paper's.
+            conv5_channels: Channels of level 4; None: the paper's.
             **kwargs: ``out_indices``, ``act_cfg``, …: see :class:`LevelBackbone`.
 
         Raises:
-            ValueError: An argument is not one of its legal values, which are named.
+            ValueError: An argument is not legal; the message names the legal values.
         """
         if layout not in LAYOUTS:
             raise ValueError(f"layout={layout!r}: must be one of {LAYOUTS}")
-        if widen_factor not in WIDTHS:
-            raise ValueError(f"widen_factor={widen_factor!r}: must be one of {sorted(WIDTHS)}")
         names: tuple[str, ...] = ("conv1", "stage2", "stage3", "stage4", "conv5")
-        row: Sequence[int] = WIDTHS[widen_factor]
+        row: Sequence[int] = self._widths_of(widen_factor)
         repeats: Sequence[int] = REPEATS
         if depth is not None:
             if depth not in WIDTHS_DEEP or widen_factor != 1.0:

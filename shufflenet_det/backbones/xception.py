@@ -1,34 +1,27 @@
 """The small Xception of Light-Head R-CNN (arXiv:1711.07264) and ShuffleNet V2 (arXiv:1807.11164).
 
-Not the network that the name comes from (Chollet, CVPR 2017), which is many times as large.
+It is not the original Xception (Chollet, CVPR 2017), which is many times larger.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from .base import LevelBackbone
 from .layers import Cfg, activation, conv_norm
 
-# {widen_factor: (stem, stages 2 to 4)}. The papers list none of these rows: see the class.
-WIDTHS: dict[float, tuple[int, int, int, int]] = {
-    0.5: (8, 64, 128, 256),
-    1.0: (24, 128, 256, 512),
-    1.5: (24, 192, 384, 768),
-    2.0: (24, 256, 512, 1024),
-}
 # Units of stages 2, 3, 4 (Light-Head R-CNN, Table 7).
 REPEATS = (4, 8, 4)
-# A unit's output channels over those between its convolutions, as in ResNet.
+# Output channels of a unit, divided by the channels between its convolutions, as in ResNet.
 BOTTLENECK = 4
 
 
 class XceptionUnit(nn.Module):
-    """ResNet's bottleneck with separable convolutions, and without pre-activation.
+    """ResNet's bottleneck with separable convolutions, without pre-activation.
 
-    Three times 3x3 depthwise and 1x1 convolution, which see 7x7 pixels; then the input is added,
-    at stride 2 through a 1x1 convolution, and the activation follows.
+    The branch has three pairs of a 3x3 depthwise and a 1x1 convolution, which see 7x7 pixels. The
+    input is added, at stride 2 through a 1x1 convolution, and the activation follows the sum.
     """
 
     def __init__(
@@ -40,7 +33,7 @@ class XceptionUnit(nn.Module):
         conv_norm_cfg: dict[str, Any],
         act_cfg: Cfg,
     ) -> None:
-        """``stride``: of the first depthwise convolution and of the shortcut."""
+        """Build the unit; the first depthwise convolution and the shortcut have ``stride``."""
         super().__init__()
 
         def separable(in_channels: int, out_channels: int, stride: int = 1) -> list[nn.Module]:
@@ -72,28 +65,29 @@ class Xception(LevelBackbone):
 
     Levels: 0 stem (stride 4), 1, 2, 3 stages 2, 3, 4 (strides 8, 16, 32).
 
-    Light-Head R-CNN (Table 7) gives a stem of 24 channels with max-pooling, stages of 4, 8 and 4
-    units, bottlenecks of separable convolutions without pre-activation, and 145 M at 224x224.
+    Light-Head R-CNN (Table 7) describes a stem of 24 channels with max-pooling, stages of 4, 8 and
+    4 units, bottlenecks of separable convolutions without pre-activation, and 145 M at 224x224.
     ShuffleNet V2 gives 40, 145, 305 and 525 M at 0.5x to 2.0x (Table 8), and units that see 7x7
-    pixels (Sec. 4). Neither released the network. What they leave open was taken so:
+    pixels (Sec. 4). Neither paper released the network. Our choices for the open points:
 
-    - Unit and 0.5x are those of Xception39 of BiSeNet (arXiv:1808.00897), two of whose authors are
-      Light-Head R-CNN's and whose code is public (``furnace/base_model/xception.py`` of
-      yu-changqian/TorchSeg): all three convolutions of a bottleneck of ratio 4 are separable,
-      without normalisation between depthwise and pointwise.
-    - Widths are multiples of Xception39's. With them and a classifier of 1000 classes there are
-      39.5, 144.8, 304.6 and 525.4 M: all four of V2's figures. Light-Head R-CNN's Table 7 lists
-      144, 288 and 576 channels instead, which would be 179.0 M (``stage_channels``).
-    - The shortcut at stride 2 is a 1x1 convolution, as ResNet's. A separable one, as Xception39
-      has it, would need 0.2 to 0.8 M more, and 526 M at 2.0x.
+    - The unit and the widths of 0.5x are those of Xception39 from BiSeNet (arXiv:1808.00897). Two
+      of its authors also wrote Light-Head R-CNN, and its code is public
+      (``furnace/base_model/xception.py`` of yu-changqian/TorchSeg). All three convolutions of its
+      bottleneck of ratio 4 are separable, without normalisation between depthwise and pointwise.
+    - The other widths are multiples of Xception39's. With a classifier of 1000 classes this gives
+      39.5, 144.8, 304.6 and 525.4 M: all four figures of ShuffleNet V2. The 144, 288 and 576
+      channels of Light-Head R-CNN's Table 7 would give 179.0 M (``stage_channels``).
+    - The shortcut at stride 2 is a 1x1 convolution, as in ResNet. A separable one, as in
+      Xception39, would need 0.2 to 0.8 M more, and 526 M at 2.0x.
     """
 
-    @classmethod
-    def builds(cls, stem_channels: int) -> Iterator[dict[str, Any]]:
-        """See :class:`LevelBackbone`."""
-        for factor, row in WIDTHS.items():
-            if row[0] == stem_channels:
-                yield {"widen_factor": factor}
+    # Stem, stages 2 to 4.
+    WIDTHS: ClassVar[dict[float, tuple[int, ...]]] = {
+        0.5: (8, 64, 128, 256),
+        1.0: (24, 128, 256, 512),
+        1.5: (24, 192, 384, 768),
+        2.0: (24, 256, 512, 1024),
+    }
 
     def __init__(
         self,
@@ -106,15 +100,13 @@ class Xception(LevelBackbone):
 
         Args:
             widen_factor: Scale factor of the widths: 0.5, 1.0, 1.5 or 2.0.
-            stage_channels: Channels of stages 2, 3, 4 where they are not as usual.
+            stage_channels: Channels of stages 2, 3, 4; None: those of ``widen_factor``.
             **kwargs: ``out_indices``, ``act_cfg``, …: see :class:`LevelBackbone`.
 
         Raises:
-            ValueError: An argument is not one of its legal values, which are named.
+            ValueError: An argument is not legal; the message names the legal values.
         """
-        if widen_factor not in WIDTHS:
-            raise ValueError(f"widen_factor={widen_factor!r}: must be one of {sorted(WIDTHS)}")
-        stem, *stages = WIDTHS[widen_factor]
+        stem, *stages = self._widths_of(widen_factor)
         if stage_channels is not None:
             stages = list(stage_channels) if isinstance(stage_channels, Sequence) else []
             legal = range(BOTTLENECK, 100_000, BOTTLENECK)

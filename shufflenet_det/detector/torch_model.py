@@ -23,9 +23,9 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
+from ..carried_config import carried_config, require_registered, warning_of_differences
 from ..host import environment
 from ..weights import fit_data_preprocessor
-from ..weights.carried import carried_config, require_registered, warning_of_differences
 from ..weights.files import open_checkpoint
 from ..weights.fitting import require_fitting
 from .sources import Array

@@ -13,11 +13,11 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner, find_latest_checkpoint
 
+from ..carried_config import warning_of_differences
 from ..data.check import check_run_data
 from ..host import amp as host_amp
 from ..host.checkpoints import load_from_local
 from ..weights import redirect_load_from
-from ..weights.carried import warning_of_differences
 from ..weights.fitting import require_fitting
 from .fitting import bare_model, require_channels
 from .hooks import stops_at_signals

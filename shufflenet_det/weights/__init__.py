@@ -1,4 +1,4 @@
-"""Published ShuffleNet checkpoints: opened safely, recognised, converted exactly, or refused."""
+"""Open published ShuffleNet checkpoints safely, recognise them and convert them exactly."""
 
 from .files import open_checkpoint
 from .images import Images

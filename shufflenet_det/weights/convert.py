@@ -1,6 +1,6 @@
-"""Exact conversions of a ShuffleNetV1: the same function with its channels in other places.
+"""Exact conversions of a ShuffleNetV1: reorder its channels without changing its function.
 
-Tensors go by this package's names. An order of channels is an index: ``out[p] = in[index[p]]``.
+Tensors have this package's names. An order of channels is an index: ``out[p] = in[index[p]]``.
 """
 
 import torch
@@ -10,14 +10,14 @@ from .structure import NORM, Tensors
 
 
 class NoConversionError(ValueError):
-    """No order of the channels makes one network compute what the other does."""
+    """No order of the channels gives both networks the same function."""
 
 
 def reverse(tensors: Tensors) -> Tensors:
-    """Reverse every order of channels but the images'.
+    """Reverse all channels except those of the images.
 
     A V1 that concatenates (result, pooled input) becomes one that concatenates (pooled input,
-    result): the shuffle of V1 is the same in both directions of counting.
+    result). The shuffle stays the same, because V1's shuffle is symmetric under this reversal.
     """
 
     def reversed_(key: str, tensor: Tensor) -> Tensor:
@@ -29,9 +29,9 @@ def reverse(tensors: Tensors) -> Tensors:
 
 
 def shuffle_index(channels: int, groups: int, shuffle: str) -> Tensor:
-    """The order that a V1 unit's shuffle makes: 'paper' or 'inverse' of ``ShuffleNetV1``."""
+    """The order of channels after a V1 unit's shuffle, 'paper' or 'inverse'."""
     if shuffle not in ("paper", "inverse"):
-        raise NoConversionError(f"shuffle={shuffle!r} is neither 'paper' nor 'inverse'")
+        raise NoConversionError(f"shuffle={shuffle!r}: must be 'paper' or 'inverse'")
     rows = groups if shuffle == "paper" else channels // groups
     return torch.arange(channels).view(rows, -1).T.flatten()
 
@@ -39,14 +39,14 @@ def shuffle_index(channels: int, groups: int, shuffle: str) -> Tensor:
 def shuffle_v1(
     tensors: Tensors, groups: int, source: str, target: str, *, shuffle_last: bool = False
 ) -> Tensors:
-    """Let every unit of a V1 compute with another shuffle what it did with its own.
+    """Reorder the channels inside every unit of a V1 for another shuffle.
 
-    Features stay in their places; channels inside of the units move. ``source`` and ``target`` are
-    'paper' or 'inverse'; the source may shuffle behind the depthwise convolution.
+    The units' outputs keep their order. ``source`` and ``target`` are 'paper' or 'inverse'.
+    ``shuffle_last``: the source shuffles after the depthwise convolution.
 
     Raises:
-        NoConversionError: A unit's channels cannot be sorted so that each group of the second
-            convolution still reads what it read.
+        NoConversionError: No order of a unit's channels gives each group of its second convolution
+            the same inputs as before.
     """
     tensors = dict(tensors)
     units = [key.removesuffix("compress.0.weight") for key in tensors if "compress.0.w" in key]
@@ -58,7 +58,7 @@ def shuffle_v1(
         moved = _moves(per_group, old_place // per_group, new_order.argsort() // per_group)
         for key in ("compress.0.weight", *(f"compress.1.{leaf}" for leaf in NORM)):
             tensors[unit + key] = tensors[unit + key][moved]
-        read = moved[new_order]  # the source's channel at each place behind the new shuffle
+        read = moved[new_order]  # the source's channel at each place after the new shuffle
         old_rows = read if shuffle_last else old_place[read]
         for key in ("depthwise.0.weight", *(f"depthwise.1.{leaf}" for leaf in NORM)):
             tensors[unit + key] = tensors[unit + key][old_rows]
@@ -72,18 +72,18 @@ def shuffle_v1(
 
 
 def _moves(per_group: int, old_readers: Tensor, new_readers: Tensor) -> Tensor:
-    """Which old channel to put at each new place.
+    """The old channel for each new place.
 
-    A channel stays in its group of the first convolution and is read by the same group of the
-    second one. (The dense first convolution of stage 2 would allow more, which nothing needs: the
-    units behind it have as many channels.)
+    A channel stays in its group of the first convolution, and the same group of the second
+    convolution reads it. The dense first convolution of stage 2 would allow other orders too, but
+    the other units of stage 2 have as many channels and would still not allow them.
     """
     groups = torch.arange(len(old_readers)) // per_group
     old_kinds = groups * len(old_readers) + old_readers
     new_kinds = groups * len(old_readers) + new_readers
     old, new = old_kinds.argsort(stable=True), new_kinds.argsort(stable=True)
     if not torch.equal(old_kinds[old], new_kinds[new]):
-        raise NoConversionError("a shuffle mixes other numbers of channels than the other one")
+        raise NoConversionError("the two shuffles mix different numbers of channels")
     moved = torch.empty_like(old)
     moved[new] = old
     return moved

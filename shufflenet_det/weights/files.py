@@ -1,4 +1,4 @@
-"""Opening checkpoint files without running code from them, and writing them whole."""
+"""Open checkpoint files without running code from them, and write them atomically."""
 
 import hashlib
 import json
@@ -23,13 +23,13 @@ from ..host.checkpoints import check_growth, load_from_local
 from ..host.local_files import atomic_write
 from .records import find_record
 
-# Where programs put a state_dict, the averaged weights first. mmengine's ``ema_state_dict`` is not
-# among them: there ``state_dict`` holds the average.
+# The keys of a state_dict in a checkpoint, averaged weights first. mmengine's ``ema_state_dict`` is
+# not among them, because its ``state_dict`` is the average.
 _CONTAINERS: tuple[str, ...] = (
     *("state_dict_ema", "model_ema", "ema"),
     *("state_dict", "model_state_dict", "model", "net", "network", "params", "weights"),
 )
-# The metadata of a state_dict or of a safetensors file may say under this name what network it is.
+# The key of the network in the metadata of a state_dict or of a safetensors file.
 _STATEMENT = "network"
 _MOST_TENSORS = 50_000
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -38,11 +38,11 @@ _INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, tor
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a file holds of interest, and ``name``, what it was asked for as."""
+    """The tensors and the metadata of a checkpoint."""
 
-    name: str
-    tensors: dict[str, Tensor]  # all of its state_dict, by their names there
-    # What a file of this package says of the network below a prefix of names.
+    name: str  # as the caller gave it
+    tensors: dict[str, Tensor]  # its state_dict
+    # {module: network}: the networks that a checkpoint of this package states; '': the root.
     stated: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
@@ -50,15 +50,15 @@ def open_checkpoint(name: str, key: str = "model.backbone.init_cfg") -> Checkpoi
     """Open a checkpoint on the CPU with torch's safe loader.
 
     Args:
-        name: Path, URL, the name of a record (``--list`` of ``tools/convert_weights.py``), or
-            what mmengine knows (``torchvision://…``). PyTorch's files, plain or alone in a zip
-            file, and safetensors. The state_dict is found where programs put it.
-        key: Where a config names it.
+        name: Path, URL, name of a record (``shufflenet-det convert --list``), or a name of
+            mmengine (``torchvision://…``). The file is PyTorch's, plain or alone in a zip file, or
+            a safetensors file.
+        key: The config's key for this checkpoint, for messages.
 
     Raises:
-        FileNotFoundError: There is no such file, or it must be downloaded by hand.
-        ConnectionError: It has to be downloaded and cannot be.
-        ValueError: The file is empty, truncated, altered, of another kind, or names code.
+        FileNotFoundError: The file does not exist, or must be downloaded by hand.
+        ConnectionError: The download failed.
+        ValueError: The file is empty, truncated, altered, of another format, or names code.
     """
     path, record = Path(name).expanduser(), find_record(name)
     url = record.url if record else name
@@ -81,11 +81,11 @@ def open_checkpoint(name: str, key: str = "model.backbone.init_cfg") -> Checkpoi
             return _checkpoint(name, _open(download(url, record.digest if record else "")))
         return _checkpoint(name, CheckpointLoader.load_checkpoint(url, "cpu", logger="silent"))
     except KeyError as error:
-        raise FileNotFoundError(f"checkpoint {name!r}: mmengine knows no such name") from error
+        raise FileNotFoundError(f"checkpoint {name!r}: mmengine has no such name") from error
     except (URLError, TimeoutError, ConnectionError, HTTPException) as error:
         raise ConnectionError(
-            f"could not download {name!r} ({error}). Get the file where there is a network and "
-            f"give its path: --cfg-options {key}.checkpoint=PATH; or train from random weights: "
+            f"could not download {name!r} ({error}). Download the file on another machine and give "
+            f"its path: --cfg-options {key}.checkpoint=PATH; or train from random weights: "
             f"--cfg-options {key}=None model.backbone.norm_eval=False"
         ) from error
 
@@ -93,10 +93,10 @@ def open_checkpoint(name: str, key: str = "model.backbone.init_cfg") -> Checkpoi
 def save_tensors(
     tensors: Mapping[str, Tensor], path: str | Path, statement: Mapping[str, Any]
 ) -> None:
-    """Write a state_dict as ``.pth`` or ``.safetensors``, whole or not at all.
+    """Write a state_dict as ``.pth`` or ``.safetensors``, atomically.
 
-    ``statement``, of plain values, goes into the metadata and comes back as ``stated`` of the
-    opened :class:`Checkpoint`.
+    ``statement`` contains plain values. It becomes metadata, and :func:`open_checkpoint` returns it
+    as ``stated[""]``.
     """
     path = Path(path).expanduser()
     if path.suffix not in (".pth", ".safetensors"):
@@ -117,7 +117,7 @@ def _checkpoint(name: str, content: Any) -> Checkpoint:
         raise ValueError(f"{name!r} holds no tensors by name")
     tensors = {k: v for k, v in state.items() if isinstance(k, str) and isinstance(v, Tensor)}
     if len(tensors) > _MOST_TENSORS:
-        raise ValueError(f"{name!r} holds {len(tensors)} tensors, which no network here has")
+        raise ValueError(f"{name!r} holds {len(tensors)} tensors, more than any network here has")
     for key, tensor in tensors.items():
         problem = _problem(tensor)
         if problem:
@@ -126,7 +126,7 @@ def _checkpoint(name: str, content: Any) -> Checkpoint:
 
 
 def _statements(content: Any, state: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """What a file of this package says of the networks below prefixes of names."""
+    """The networks that a checkpoint of this package states, by module."""
     of_file = content.get("metadata")
     text = of_file.get(_STATEMENT) if isinstance(of_file, Mapping) else None
     if isinstance(text, str):
@@ -136,11 +136,11 @@ def _statements(content: Any, state: Mapping[str, Any]) -> Iterator[tuple[str, d
     for module, metadata in (of_modules if isinstance(of_modules, Mapping) else {}).items():
         statement = metadata.get(_STATEMENT) if isinstance(metadata, Mapping) else None
         if isinstance(module, str) and isinstance(statement, Mapping):
-            yield f"{module}." if module else "", dict(statement)
+            yield module, dict(statement)
 
 
 def _problem(tensor: Tensor) -> str:
-    """Why a tensor is no plain weights; empty: it is. Nothing large is made of a small file."""
+    """Why a tensor cannot be a weight; empty if it can. Nothing of the size it declares is made."""
     if tensor.is_quantized or (tensor.ndim == 4 and tensor.dtype in _INTEGERS):
         return "is quantised, and these networks compute in floating point"
     if tensor.layout != torch.strided or tensor.device.type != "cpu":
@@ -148,7 +148,7 @@ def _problem(tensor: Tensor) -> str:
     if tensor.dtype not in _FLOATS + _INTEGERS:
         return f"is of {tensor.dtype}"
     if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
-        return f"of shape {tuple(tensor.shape)} has fewer numbers than that"
+        return f"has fewer numbers than its shape {tuple(tensor.shape)}"
     if tensor.is_floating_point() and not tensor.isfinite().all():
         return "is not finite (NaN or infinite): the file is damaged"
     return ""
@@ -166,12 +166,12 @@ def _find_state(content: Any, depth: int = 3) -> Mapping[str, Any] | None:
 
 
 def _open(path: Path) -> Any:
-    """What a file holds, or the one file that a zip file wraps."""
+    """The content of a file, or of the only file in a zip file."""
     if path.suffix in _NOT_PYTORCH:
         raise ValueError(f"{str(path)!r} was not opened: {_NOT_PYTORCH[path.suffix]}")
     try:
         archive = zipfile.ZipFile(path)
-    except (OSError, ValueError, zipfile.BadZipFile):  # no zip file, or a damaged one
+    except (OSError, ValueError, zipfile.BadZipFile):  # not a zip file, or a damaged one
         return load_from_local(str(path), "cpu")
     with archive:
         names = [name for name in archive.namelist() if not name.endswith("/")]
@@ -180,36 +180,36 @@ def _open(path: Path) -> Any:
             return load_from_local(str(path), "cpu")  # PyTorch's own format
         if len(names) != 1:
             raise ValueError(
-                f"{str(path)!r} was not opened: a zip file must hold one checkpoint, and this one "
+                f"{str(path)!r} was not opened: a zip file must hold one checkpoint, but this one "
                 f"holds {len(names)} files"
             )
         try:
             check_growth(archive, path)
             with tempfile.TemporaryDirectory() as folder:
                 return load_from_local(archive.extract(names[0], folder), "cpu")
-        except Exception as error:  # damaged archives break the reader in every way there is
+        except Exception as error:  # damaged archives raise errors of any type
             raise ValueError(f"{names[0]!r} in {str(path)!r} was not opened: {error}") from error
 
 
 _NOT_PYTORCH = {
-    ".npz": "tensorpack's networks pad at the bottom and on the right only (TensorFlow's SAME), "
-    "which no PyTorch network here computes",
-    ".pdparams": "it is PaddlePaddle's; where Paddle is installed, turn it into PyTorch's with "
+    ".npz": "tensorpack's networks pad only at the bottom and on the right (TensorFlow's SAME), "
+    "and no network here does",
+    ".pdparams": "it is PaddlePaddle's; where Paddle is installed, convert it to PyTorch with "
     "torch.save({k: torch.as_tensor(v.numpy()) for k, v in paddle.load(FILE).items() "
     "if hasattr(v, 'numpy')}, 'FILE.pth')",
 }
 
 
 def _matches(path: Path, digest: str) -> bool:
-    """Whether a file's digest begins with the published one."""
+    """Whether a file's digest starts with the published digest."""
     algorithm, _, published = digest.partition(":")
     return hashlib.new(algorithm, path.read_bytes()).hexdigest().startswith(published)
 
 
 def cache_path(url: str, file: str = "") -> Path:
-    """Where torch's cache keeps what a URL gives, a page's ``file`` too.
+    """The path in torch's cache for a URL, or for the ``file`` that a page links.
 
-    Other URLs end in the same name, so the URL's digest goes before it.
+    It starts with the URL's digest, because several URLs end in the same name.
     """
     key = hashlib.sha256(url.encode()).hexdigest()[:16]
     name = file or url.rstrip("/").rsplit("/", 1)[-1]
@@ -217,19 +217,19 @@ def cache_path(url: str, file: str = "") -> Path:
 
 
 def download(url: str, digest: str = "", *, progress: bool = False) -> Path:
-    """Fetch a file into torch's cache, whole or not at all; ``digest`` is a record's.
+    """Download a file into torch's cache, atomically; ``digest`` is that of its record.
 
-    One process of a machine downloads, the others wait for it. A published file that is in the
-    cache already, by torchvision's or mmengine's doing, is taken.
+    One process of a machine downloads, and the others wait. A file that torchvision or mmengine has
+    already downloaded is used if its digest is right.
 
     Raises:
-        URLError, TimeoutError, ConnectionError, HTTPException: It cannot be downloaded.
-        ValueError: What came has another digest.
+        URLError, TimeoutError, ConnectionError, HTTPException: The download failed.
+        ValueError: The downloaded file has another digest.
     """
     path = cache_path(url)
     folder, name = path.parent, url.rstrip("/").rsplit("/", 1)[-1]
     shared = folder / name
-    # Of a zip file, the published digest is that of the file inside.
+    # The published digest of a zip file is that of the file inside.
     checked = digest if not name.endswith(".zip") else ""
     if checked and shared.is_file() and _matches(shared, checked):
         return shared
@@ -242,7 +242,7 @@ def download(url: str, digest: str = "", *, progress: bool = False) -> Path:
             if checked and not _matches(path, checked):
                 path.unlink()
                 raise ValueError(
-                    f"what {url} gave was not kept: its {checked.partition(':')[0]} does not begin "
-                    f"with the published {checked.partition(':')[2]}"
+                    f"the file from {url} was deleted: its {checked.partition(':')[0]} does not "
+                    f"start with the published {checked.partition(':')[2]}"
                 )
     return path

@@ -1,4 +1,4 @@
-"""Whether tensors are those of a network, checked before they are used."""
+"""Check whether tensors fit a network before they are used."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,10 +10,10 @@ from torch import Tensor
 def differences(
     tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor], left_over: Sequence[str] = ()
 ) -> str:
-    """Count the tensors ``wanted`` that are missing or others, and name the first three.
+    """Count the tensors that are missing, of another shape or left over, and name the first three.
 
-    Batch counters may be missing, as before PyTorch 0.4.1. ``left_over`` are names that the file
-    holds beyond these. Returns part of a sentence; empty: nothing differs.
+    Batch counters may be missing, because PyTorch had none before 0.4.1. ``left_over`` are names in
+    the file that the network does not have. Returns a part of a sentence; empty: nothing differs.
     """
     missing = [k for k in wanted if k not in tensors and not k.endswith("num_batches_tracked")]
     other = [
@@ -32,16 +32,17 @@ def differences(
 def require_fitting(
     model: torch.nn.Module, checkpoint: Mapping[str, Any], name: str, classes: Sequence[str] = ()
 ) -> None:
-    """Refuse a checkpoint whose tensors are not all those of a model, in shape and finite.
+    """Reject a checkpoint unless it has all tensors of a model, in the right shape and finite.
 
     Args:
         model: A detector, without the wrapper of a distributed run.
-        checkpoint: What the file holds: with ``state_dict``, or a state dict itself.
+        checkpoint: The content of the file: a dict with ``state_dict``, or a state_dict.
         name: The file.
-        classes: The classes that the config names.
+        classes: The classes of the config.
 
     Raises:
-        ValueError: Which tensors do not fit; where the numbers of classes differ, these.
+        ValueError: Tensors do not fit. The message names them, or the numbers of classes if these
+            differ.
     """
     tensors = checkpoint.get("state_dict", checkpoint)
     tensors = {key.removeprefix("module."): value for key, value in tensors.items()}
@@ -56,7 +57,7 @@ def require_fitting(
     trained = ((checkpoint.get("meta") or {}).get("dataset_meta") or {}).get("classes") or ()
     if "another shape" in problems and trained and len(trained) != len(classes):
         raise ValueError(
-            f"{name!r} was trained on {_classes(trained)}, and the config is for "
+            f"{name!r} was trained on {_classes(trained)}, but the config has "
             f"{_classes(classes)}: use the config that it was trained with"
         )
     if problems:

@@ -1,4 +1,4 @@
-"""The images that weights were trained on, and whether a detector gets the same."""
+"""The preprocessing that weights were trained with, and whether a detector has the same."""
 
 import logging
 import math
@@ -11,12 +11,12 @@ from mmengine.logging import print_log
 from torch import Tensor
 
 _KEYS = ("mean", "std", "bgr_to_rgb", "rgb_to_bgr")
-_RGB_MEAN = (123.675, 116.28, 103.53)  # of ImageNet's photographs
+_RGB_MEAN = (123.675, 116.28, 103.53)  # the mean colour of ImageNet's photographs
 
 
 @dataclass(frozen=True)
 class Images:
-    """How images of 0 to 255 enter a network, in the terms of mmdet's ``data_preprocessor``."""
+    """The preprocessing of images of 0 to 255, as in mmdet's ``data_preprocessor``."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -24,7 +24,7 @@ class Images:
 
     @classmethod
     def of(cls, data_preprocessor: Mapping[str, Any]) -> "Images":
-        """What ``DetDataPreprocessor`` makes; ValueError if ``mean`` or ``std`` is not three."""
+        """Read a ``data_preprocessor``; ValueError if ``mean`` or ``std`` is not three numbers."""
         mean = data_preprocessor.get("mean") or (0, 0, 0)
         std = data_preprocessor.get("std") or (1, 1, 1)
         for name, values in (("mean", mean), ("std", std)):
@@ -39,20 +39,20 @@ class Images:
         return {"mean": list(self.mean), "std": list(self.std), "bgr_to_rgb": self.bgr_to_rgb}
 
     def same_as(self, other: "Images") -> bool:
-        """Whether a network sees no difference between these and other images."""
+        """Whether a network cannot tell the two kinds of preprocessing apart."""
         pairs = zip(self.mean + self.std, other.mean + other.std, strict=True)
         close = all(math.isclose(a, b, rel_tol=2e-3, abs_tol=0.02) for a, b in pairs)
         return close and self.bgr_to_rgb == other.bgr_to_rgb
 
 
 def stated_images(data_preprocessor: Mapping[str, Any] | None) -> Images | None:
-    """The images of a ``data_preprocessor``; None if it says nothing of them."""
+    """The preprocessing that a ``data_preprocessor`` states; None if it states none."""
     stated = data_preprocessor or {}
     return Images.of(stated) if any(key in stated for key in _KEYS) else None
 
 
 def compare_images(of_weights: Images | None, of_model: Images | None, name: str) -> None:
-    """Warn where a model's images are not those of its weights (``name``), if both are known."""
+    """Warn if the preprocessing of a model and of its weights (``name``) are known and differ."""
     if of_weights is None or of_model is None or of_weights.same_as(of_model):
         return
     warn(
@@ -69,15 +69,16 @@ def warn(message: str) -> None:
 def images_by_statistics(
     weight: Tensor, norm: Mapping[str, Tensor], usual: Images | None, known: Mapping[str, Images]
 ) -> Images | None:
-    """Check the scale of the images against the statistics that the stem's BatchNorm has seen.
+    """Infer the preprocessing from the running statistics of the stem's BatchNorm.
 
-    A convolution's mean output on photographs follows from its kernels' sums and the mean colour.
+    The mean output of a convolution on photographs follows from the sums of its kernels and the
+    mean colour.
 
     Args:
-        weight: Of the stem's convolution, (C, 3, k, k).
-        norm: ``running_mean`` and ``running_var`` of the BatchNorm behind it, (C).
-        usual: The images that the source is known for, which are returned unless others of
-            ``known`` fit the statistics clearly better.
+        weight: The weight of the stem's convolution, (C, 3, k, k).
+        norm: ``running_mean`` and ``running_var`` of the BatchNorm after it, (C).
+        usual: The usual preprocessing of the source. It is returned unless another one of ``known``
+            fits the statistics clearly better.
     """
     mean, var = norm.get("running_mean"), norm.get("running_var")
     if mean is None or var is None or not mean.any() or weight.shape[1] != 3:
@@ -85,7 +86,7 @@ def images_by_statistics(
     sums = weight.double().sum((2, 3))
 
     def error(images: Images) -> float:
-        """In standard deviations of the channels."""
+        """The error of the expected mean, in standard deviations of the channels."""
         colour = _RGB_MEAN if images.bgr_to_rgb else _RGB_MEAN[::-1]
         rows = zip(colour, images.mean, images.std, strict=True)
         expected = sums @ torch.tensor([(c - m) / s for c, m, s in rows], dtype=torch.double)

@@ -1,4 +1,4 @@
-"""Loading weights into a backbone: completely and exactly, or as far as was asked for."""
+"""Load weights into a backbone: exactly and completely, or partly if that is asked for."""
 
 import inspect
 from collections.abc import Mapping, MutableMapping
@@ -28,11 +28,11 @@ def read_weights(checkpoint: str, prefix: str | None = None) -> Weights:
 
     Args:
         checkpoint: Path, URL, record or mmengine's name, as for
-            :func:`~shufflenet_det.weights.files.open_checkpoint`, whose errors are raised, too.
-        prefix: Where in the file the backbone is; None: it is found.
+            :func:`~shufflenet_det.weights.files.open_checkpoint`, whose errors it also raises.
+        prefix: The prefix of the backbone's names in the file; None: it is found.
 
     Raises:
-        ValueError: No backbone is there, or several are.
+        ValueError: The file has no backbone, or several.
     """
     return recognise(open_checkpoint(checkpoint), prefix)
 
@@ -48,21 +48,21 @@ def load_pretrained(
 ) -> None:
     """Load a backbone's tensors from a checkpoint, or raise and change nothing.
 
-    Where the network in the file shuffles channels in another way, an exact conversion is made if
-    there is one. With pytorchcv's V1, features come in the opposite order of channels.
+    If the network in the file shuffles channels in another way, its weights are converted exactly,
+    or an error is raised. Weights of pytorchcv's V1 give feature maps with reversed channels.
 
     Args:
         backbone: A backbone of this package.
         checkpoint, prefix: As of :func:`read_weights`.
-        map_location: As mmengine hands it over; the tensors go through the CPU in any case, to
-            where the backbone is.
-        strict: Load all tensors or raise. If False, those that fit are loaded, and a warning
-            lists all that keep their random values.
+        map_location: Accepted because mmengine passes it, and ignored: the file is opened on the
+            CPU, and the tensors are copied to the backbone's device.
+        strict: Load all tensors or raise. If False, load the tensors that fit, and list in a
+            warning all that keep their random values.
         images: The model's ``data_preprocessor``, to be compared with that of the weights.
 
     Raises:
-        ValueError: The file is of another network, and how that one is built; or it holds no
-            known backbone, is damaged, or its tensors are not all those that the backbone has.
+        ValueError: The file has another network (the message says how to build it), no known
+            backbone, or not all tensors of the backbone; or it is damaged.
     """
     opened = open_checkpoint(checkpoint)
     weights = recognise(opened, prefix, backbone, partial=not strict)
@@ -86,7 +86,7 @@ def load_pretrained(
     random = [k for k in own if k not in tensors and not k.endswith("num_batches_tracked")]
     if random:
         warn(
-            f"{network}: {len(random)} of {len(own)} tensors keep their random values, as "
+            f"{network}: {len(random)} of {len(own)} tensors keep their random values, because "
             f"{checkpoint} has none that fit: {', '.join(random)}"
         )
     trained = f", trained on {weights.images.data_preprocessor()}" if weights.images else ""
@@ -104,15 +104,15 @@ def convert_file(
 
     Args:
         source, prefix: As of :func:`read_weights`.
-        target: A ``.pth`` or ``.safetensors`` file, written whole or not at all.
-        taken_as: The ``layout`` of V2 or the ``shuffle`` of V1, where the file does not show it.
+        target: A ``.pth`` or ``.safetensors`` file, written atomically.
+        taken_as: The ``layout`` of V2 or the ``shuffle`` of V1, if the file does not show it.
 
     Returns:
-        What was recognised, which :func:`needed_arguments` takes.
+        The weights as recognised, for :func:`needed_arguments` and :func:`title`.
 
     Raises:
         ValueError: As :func:`read_weights`; or tensors are missing or left over, or the file does
-            not show which of several networks it is of.
+            not show which of several networks it contains.
     """
     weights = read_weights(source, prefix)
     network = NETWORKS[weights.network]
@@ -126,14 +126,14 @@ def convert_file(
     elif len(options) > 1 and next(iter(network.UNSEEN)) not in weights.computes:
         builds = [call(weights.network, {**needed_arguments(weights), **o}) for o in options]
         raise ValueError(
-            f"{source!r} does not show which network it is of: {' or '.join(builds)}; name it "
+            f"{source!r} does not show which network it has: {' or '.join(builds)}; choose one "
             "with --as; nothing was written"
         )
     arguments = needed_arguments(weights)
     own = built(network, arguments).state_dict()
     problems = _problems(weights, own, ("conv5",))
     if problems:
-        raise ValueError(f"{source!r} is not whole; nothing was written. {problems}")
+        raise ValueError(f"{source!r} is not complete; nothing was written. {problems}")
     keys = [*own, *(key for key in weights.tensors if key.startswith("conv5."))]
     tensors = weights.converted(keys, {**network.UNSEEN, **weights.computes})
     statement = {"type": weights.network, "arguments": plain(arguments)}
@@ -144,7 +144,7 @@ def convert_file(
 
 
 def needed_arguments(weights: Weights) -> dict[str, Any]:
-    """What the network is built with for weights to load as they are, as far as a file shows."""
+    """The arguments of the network that loads the weights as they are, as far as the file shows."""
     network = NETWORKS[weights.network]
     given = {**weights.arguments, **weights.computes}
     arguments = _telling(network, given)
@@ -157,7 +157,7 @@ def needed_arguments(weights: Weights) -> dict[str, Any]:
 
 
 def _telling(network: type[LevelBackbone], given: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments that tell a network from its relatives, and those that are no defaults."""
+    """The arguments that distinguish a network from related ones, or differ from the defaults."""
     signature = inspect.signature(network.__init__).parameters
     shown = ["groups", *list(network.UNSEEN)[:1], *([] if given.get("depth") else ["widen_factor"])]
     return {
@@ -168,17 +168,17 @@ def _telling(network: type[LevelBackbone], given: Mapping[str, Any]) -> dict[str
 
 
 def fit_data_preprocessor(model: MutableMapping[str, Any]) -> Images | None:
-    """Give a detector the images that its backbone's weights were trained on.
+    """Give a detector the preprocessing that its backbone's weights were trained with.
 
     Args:
-        model: The ``model`` of an mmdet config. If its ``data_preprocessor`` states none of
-            ``mean``, ``std``, ``bgr_to_rgb`` and ``rgb_to_bgr``, those of the weights that
-            ``backbone.init_cfg`` names are set in place: of a record, or of a file that is there.
-            ``init_cfg.images`` becomes what the model has, which is compared with the images of
-            the weights when they are loaded.
+        model: The ``model`` of an mmdet config, changed in place. If its ``data_preprocessor``
+            states none of ``mean``, ``std``, ``bgr_to_rgb`` and ``rgb_to_bgr``, those of the
+            weights in ``backbone.init_cfg`` are set, if the weights are a record or an existing
+            file. ``init_cfg.images`` becomes the model's preprocessing, so that it can be compared
+            with that of the weights when they are loaded.
 
     Returns:
-        What the model has now; None if nothing states it.
+        The model's preprocessing; None if it is unknown.
     """
     backbone = model.get("backbone") or {}
     if str(backbone.get("type")).removeprefix("shufflenet_det.") in NETWORKS:
@@ -207,19 +207,21 @@ def _fit_images(model: MutableMapping[str, Any], init_cfg: MutableMapping[str, A
 
 
 def redirect_load_from(cfg: MutableMapping[str, Any]) -> bool:
-    """Let ``load_from`` of a backbone's published weights initialise the backbone.
+    """Initialise the backbone from the published weights in ``load_from``.
 
-    mmengine fits ``load_from`` to the whole detector by names, of which a published classifier
-    has none.
+    mmengine loads ``load_from`` into the whole detector by name, and a published classifier has
+    none of its names.
 
     Args:
-        cfg: A whole mmdet config. Where its ``load_from`` is not a detector of this package,
-            ``model.backbone.init_cfg`` takes it over, :func:`fit_data_preprocessor` is applied
-            and ``load_from`` becomes None. The images of a detector are compared with the model's.
-            A NanoDet file's whole detector initialises a NanoDet; its classes may be others.
+        cfg: A whole mmdet config, changed in place. If ``load_from`` is a backbone,
+            ``model.backbone.init_cfg`` is set to load it, :func:`fit_data_preprocessor` is applied,
+            and ``load_from`` becomes None. A file of NanoDet initialises a whole NanoDet instead,
+            which may have other classes. For a detector of this package only the preprocessing is
+            compared.
 
     Returns:
-        Whether it did. Errors are those of :func:`~shufflenet_det.weights.files.open_checkpoint`.
+        Whether ``load_from`` was redirected. Errors are those of
+        :func:`~shufflenet_det.weights.files.open_checkpoint`.
     """
     name = cfg.get("load_from")
     if not name:
@@ -246,7 +248,7 @@ def redirect_load_from(cfg: MutableMapping[str, Any]) -> bool:
 
 
 def title(weights: Weights) -> str:
-    """Whose weights of which network these are."""
+    """Name the source and the network of weights, for messages."""
     given = weights.arguments
     depth, factor = given.get("depth"), given.get("widen_factor", 1.0)
     groups = f" g={given['groups']}" if "groups" in given else ""
@@ -256,7 +258,7 @@ def title(weights: Weights) -> str:
 
 
 def call(name: str, arguments: Mapping[str, Any]) -> str:
-    """How a class is called: ``ShuffleNetV1(groups=3, widen_factor=1.0)``."""
+    """Format the call of a class: ``ShuffleNetV1(groups=3, widen_factor=1.0)``."""
 
     def value(given: Any) -> str:
         return call("dict", given) if isinstance(given, Mapping) and given else repr(given)
@@ -264,17 +266,17 @@ def call(name: str, arguments: Mapping[str, Any]) -> str:
     return f"{name}({', '.join(f'{k}={value(v)}' for k, v in arguments.items())})"
 
 
-def _problems(weights: Weights, own: Tensors, beside: tuple[str, ...]) -> str:
-    """Which tensors of ``own`` the weights lack, or have beyond these and ``beside``."""
+def _problems(weights: Weights, own: Tensors, ignored: tuple[str, ...]) -> str:
+    """Describe missing and additional tensors, compared with ``own``, without ``ignored`` parts."""
     tensors = weights.tensors
-    left_over = [k for k in tensors if k not in own and k.split(".")[0] not in beside]
+    left_over = [k for k in tensors if k not in own and k.split(".")[0] not in ignored]
     problems = differences(tensors, own, [*left_over, *weights.left_over])
     counts = f"Of the network's {len(own)} tensors and the file's {len(tensors)}: "
     return problems and counts + problems
 
 
 def _warn_of_evidence(weights: Weights, backbone: LevelBackbone) -> None:
-    """Say where nothing but the backbone decides which network weights are of."""
+    """Warn if only the backbone, not the file, decides which network the weights are for."""
     options = backbone.same_shapes(weights.arguments)
     deciding = next(iter(backbone.UNSEEN), None)
     if not weights.source.weak or len(options) < 2 or deciding is None:
@@ -283,13 +285,13 @@ def _warn_of_evidence(weights: Weights, backbone: LevelBackbone) -> None:
     if weights.computes.get(deciding) != chosen:
         others = [repr(o[deciding]) for o in options if o[deciding] != chosen]
         warn(
-            f"{weights.name!r} does not show which network it is of: taken as "
-            f"{deciding}={chosen!r}, as the backbone is; {', '.join(others)} has the same shapes"
+            f"{weights.name!r} does not show which network it has: {deciding}={chosen!r} is "
+            f"assumed, as in the backbone, but {', '.join(others)} has the same shapes"
         )
 
 
 def _warn_of_layers(weights: Weights, backbone: LevelBackbone) -> None:
-    """Say where the backbone's layers are not those that the weights were trained in."""
+    """Warn if the backbone has another activation or eps than the weights were trained with."""
     layers = list(backbone.modules())
     trained = (weights.arguments.get("norm_cfg") or {}).get("eps", EPS)
     eps = {layer.eps for layer in layers if isinstance(layer, _BatchNorm)} - {trained}
@@ -303,14 +305,14 @@ def _warn_of_layers(weights: Weights, backbone: LevelBackbone) -> None:
     if not any(all(getattr(layer, k, v) == v for k, v in act_cfg.items()) for layer in same):
         warn(
             f"{title(weights)} was trained with {call('act_cfg=dict', weights.act_cfg)}: "
-            "this backbone has another one"
+            "this backbone has another activation"
         )
 
 
 def _misfit(
     opened: Checkpoint, prefix: str | None, weights: Weights, backbone: LevelBackbone
 ) -> str:
-    """Which network a file is of, and which one was to take it."""
+    """Name the network in a file and the network that should load it."""
     with suppress(ValueError):  # without the backbone, the network that fits best
         weights = recognise(opened, prefix)
     given = {k: v for k, v in backbone.arguments.items() if k not in ("act_cfg", "norm_cfg")}

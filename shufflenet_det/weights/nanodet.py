@@ -1,7 +1,7 @@
-"""NanoDet's and NanoDet-Plus's detector files (github.com/RangiLyu/nanodet), as mmdet names them.
+"""Load the files of NanoDet and NanoDet-Plus (github.com/RangiLyu/nanodet) into our detectors.
 
 Their tensors are called ``backbone.*``, ``fpn.*``, ``head.*`` and, for training, ``aux_fpn.*`` and
-``aux_head.*``, in Lightning's checkpoints behind ``model.`` and, averaged, behind ``avg_model.``.
+``aux_head.*``. In Lightning's checkpoints the prefix is ``model.``, or ``avg_model.`` for averages.
 """
 
 import re
@@ -29,27 +29,27 @@ _RENAMES = (
     (r"_blocks\.(\d+)\.blocks\.0\.", r"_blocks.\1."),
     (r"\.extra_lvl_(in|out)_conv\.0\.", r".extra_\1."),
 )
-# Constants, and layers of NanoDet-m that nothing reads.
-_UNREAD = re.compile(r"\.project$|^bbox_head\.(gfl_reg|reg_convs)\.")
+# Constants, and layers of NanoDet-m without use.
+_UNUSED = re.compile(r"\.project$|^bbox_head\.(gfl_reg|reg_convs)\.")
 _AUX = ("aux_neck.", "aux_head.")
 
 
 def is_nanodet(names: Iterable[str]) -> bool:
-    """Whether these are the names of a NanoDet's tensors, by NanoDet's names or this package's."""
+    """Whether these are tensor names of a NanoDet, in its own or in this package's form."""
     return any(name.endswith(_ANCHOR) for name in names)
 
 
 def renamed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Give a NanoDet file's tensors the names that they have here; others stay as they are.
+    """Give the tensors of a NanoDet file this package's names; other files stay as they are.
 
-    Of several copies of the network the averaged one is taken.
+    If the file has several copies of the network, the averaged one is used.
     """
     places = [key.removesuffix(_ANCHOR) for key in tensors if f".{key}".endswith(f".{_ANCHOR}")]
     if not places:
         return dict(tensors)
     place = averaged(places)[0]
     if len(places) > 1:
-        _log(f"of the weights in {', '.join(places)} those in {place} are taken")
+        _log(f"of the weights in {', '.join(places)}, those in {place} are used")
     found = {k.removeprefix(place): t for k, t in tensors.items() if k.startswith(place)}
     for pattern, ours in _RENAMES:
         found = {re.sub(pattern, ours, key): tensor for key, tensor in found.items()}
@@ -59,35 +59,35 @@ def renamed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def fit_detector_state(
     detector: nn.Module, tensors: Mapping[str, Tensor], *, new_classes: bool = False
 ) -> dict[str, Tensor]:
-    """Make a complete state_dict for a detector of a file's tensors.
+    """Build a complete state_dict for a detector from the tensors of a file.
 
-    What the file has for training alone is left out of a detector without auxiliary parts; where
-    the file has none, a detector's auxiliary parts keep their weights. Where BatchNorm is folded
-    into the convolutions, it gets statistics of mean 0 and variance 1 and computes the same in
-    evaluation; :class:`~shufflenet_det.detectors.EstimateStatistics` makes them fit for training.
+    A detector without auxiliary parts ignores those of the file. A detector with auxiliary parts
+    keeps their weights if the file has none. If BatchNorm is folded into the convolutions, it gets
+    mean 0 and variance 1, which is exact in evaluation;
+    :class:`~shufflenet_det.detectors.statistics.EstimateStatistics` estimates them for training.
 
     Args:
         detector: A ``NanoDet`` or ``NanoDetPlus``.
-        tensors: NanoDet's or this package's, by name.
-        new_classes: Take weights of another number of classes too; what computes the classes
-            keeps the detector's own weights then.
+        tensors: The file's tensors, by NanoDet's or this package's names.
+        new_classes: Also accept weights for another number of classes; then the weights that
+            compute the classes stay the detector's own.
 
     Raises:
         ValueError: Tensors are missing, left over or of another shape.
     """
     own = detector.state_dict()
-    state = {key: t for key, t in renamed(tensors).items() if not _UNREAD.search(key)}
+    state = {key: t for key, t in renamed(tensors).items() if not _UNUSED.search(key)}
     has_aux = any(key.startswith(_AUX) for key in own)
     if not has_aux:
         state = {key: t for key, t in state.items() if not key.startswith(_AUX)}
     elif not any(key.startswith(_AUX) for key in state):
         state |= {key: t for key, t in own.items() if key.startswith(_AUX)}
-        _log("the checkpoint has no auxiliary parts: these keep their own weights")
+        _log("the checkpoint has no auxiliary parts: those of the detector keep their weights")
     for conv, norm, layer in _normalised(detector):
         if f"{conv}.bias" in state and f"{norm}.running_mean" not in state:
             layers = identity_norm(state.pop(f"{conv}.bias"), layer.eps)
             state |= {f"{norm}.{leaf}": tensor for leaf, tensor in layers.items()}
-    # Constants; and files without batch counters are as good as those with them.
+    # Constants and batch counters may be missing.
     optional = (".project", "num_batches_tracked")
     state |= {key: t for key, t in own.items() if key.endswith(optional) and key not in state}
     if new_classes:
@@ -113,9 +113,12 @@ def load_pretrained_detector(detector: nn.Module, checkpoint: str) -> None:
     """Load a whole ``NanoDet`` or ``NanoDetPlus`` from a file, or raise and change nothing.
 
     Args:
-        detector: Its number of classes may be another than the file's.
-        checkpoint: As for :func:`~shufflenet_det.weights.files.open_checkpoint`, whose errors are
-            raised, and ValueError where the file is of another network.
+        detector: Its number of classes may differ from the file's.
+        checkpoint: As for :func:`~shufflenet_det.weights.files.open_checkpoint`, whose errors it
+            also raises.
+
+    Raises:
+        ValueError: The file has another network.
     """
     tensors = open_checkpoint(checkpoint, "model.init_cfg").tensors
     try:
@@ -127,7 +130,7 @@ def load_pretrained_detector(detector: nn.Module, checkpoint: str) -> None:
 
 
 def has_made_up_statistics(norm: nn.Module) -> bool:
-    """Whether a BatchNorm's statistics are those of a folded file: mean 0 and variance 1."""
+    """Whether a BatchNorm has the statistics of a folded file: mean 0 and variance 1."""
     return (
         isinstance(norm, _BatchNorm)
         and norm.running_mean is not None
@@ -138,7 +141,7 @@ def has_made_up_statistics(norm: nn.Module) -> bool:
 
 
 def _normalised(detector: nn.Module) -> Iterator[tuple[str, str, _BatchNorm]]:
-    """Names of every convolution and the BatchNorm behind it, and the latter."""
+    """Each BatchNorm with the name of the convolution before it, and its own name."""
     last = ""
     for name, module in detector.named_modules():
         if isinstance(module, nn.Conv2d):
@@ -148,7 +151,7 @@ def _normalised(detector: nn.Module) -> Iterator[tuple[str, str, _BatchNorm]]:
 
 
 def _keep_classes(state: dict[str, Tensor], own: Mapping[str, Tensor]) -> None:
-    """Where the number of classes is another, let what computes the classes stay as it is."""
+    """If the number of classes differs, keep the detector's weights that compute the classes."""
     kept = [
         key
         for key, mine in own.items()
@@ -161,11 +164,11 @@ def _keep_classes(state: dict[str, Tensor], own: Mapping[str, Tensor]) -> None:
         its, state[key] = state[key], own[key].clone()
         if key.startswith("bbox_head."):
             boxes = _box_outputs(own)
-            state[key][-boxes:] = its[-boxes:]  # behind the classes
+            state[key][-boxes:] = its[-boxes:]  # the classes come first
     if kept:
         _log(
-            f"the checkpoint has another number of classes: what computes the classes in "
-            f"{', '.join(kept)} keeps its own weights, what computes the boxes does not"
+            f"the checkpoint has another number of classes: {', '.join(kept)} keep their own "
+            "weights for the classes, but take the checkpoint's for the boxes"
         )
 
 
@@ -174,7 +177,7 @@ def _box_outputs(tensors: Mapping[str, Tensor]) -> int:
 
 
 def _described(tensors: Mapping[str, Tensor]) -> str:
-    """Whose tensors these are: their levels, classes and widths."""
+    """Describe a NanoDet by its classes and widths."""
     last = tensors.get(f"bbox_head.{_LAST}0.weight")
     if last is None or last.dim() != 4:
         return "no NanoDet"

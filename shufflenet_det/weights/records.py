@@ -1,4 +1,4 @@
-"""What is known of published weights: the records of ``records.json``."""
+"""The published weights, as recorded in ``records.json``."""
 
 import json
 from collections.abc import Mapping
@@ -11,44 +11,44 @@ from .images import Images
 
 @dataclass(frozen=True)
 class Source:
-    """Code that ShuffleNet weights were trained with, and what no shape shows of its networks."""
+    """A code base that trains ShuffleNets, and the facts that no tensor's shape shows."""
 
-    title: str  # as a sentence names it
-    network: str  # the class here that computes its weights
-    code: str = ""  # where this was read
-    evidence: tuple[str, ...] = ()  # regular expressions, each found among a file's names
+    title: str  # its name in messages
+    network: str  # the class here that has the same function
+    code: str = ""  # where these facts were read
+    evidence: tuple[str, ...] = ()  # regular expressions; each matches a tensor name of the file
     computes: Mapping[str, Any] = field(default_factory=dict)  # arguments that no shape shows
-    shuffle_last: bool = False  # V1: channels are shuffled behind the depthwise convolution
-    pooled_last: bool = False  # V1: a concatenation puts the pooled input last, not first
-    weak: bool = False  # other networks have such names too: the backbone at hand may decide
+    shuffle_last: bool = False  # V1: the shuffle follows the depthwise convolution
+    pooled_last: bool = False  # V1: the pooled input is concatenated last, not first
+    weak: bool = False  # other code has such names too, so the backbone decides what is loaded
     act_cfg: Mapping[str, Any] = field(default_factory=lambda: {"type": "ReLU"})
-    images: Images | None = None  # what it is trained on
+    images: Images | None = None  # its preprocessing
 
 
 @dataclass(frozen=True)
 class Record:
-    """Published weights. Of a detector, ``config`` is the name of the config that builds it."""
+    """Published weights of a backbone, or of a detector that the config named ``config`` builds."""
 
     name: str
-    url: str  # of the file, or of the page where people get it
-    licence: str  # of the code that it was published with
-    facts: str  # where this was read
+    url: str  # of the file, or of the page that links it
+    licence: str  # of the code that the weights were published with
+    facts: str  # where these facts were read
     kind: str = "backbone"  # or 'detector'
     source: str = ""  # key of SOURCES
-    network: str = ""  # the class that computes it here, with ``arguments``
+    network: str = ""  # the class here, with ``arguments``
     arguments: Mapping[str, Any] = field(default_factory=dict)
     config: str = ""
-    file: str = ""  # the file's name where ``url`` is a page
-    digest: str = ""  # what the file's begins with, such as ``sha256:5666bf0f80``
+    file: str = ""  # the file's name if ``url`` is a page
+    digest: str = ""  # the beginning of the file's digest, such as ``sha256:5666bf0f80``
     metrics: Mapping[str, float] = field(default_factory=dict)  # as published
     aliases: tuple[str, ...] = ()  # mmengine's names
     unreadable: str = ""  # why it cannot be loaded
-    note: str = ""  # which of these facts are unverified, and what else there is to know
-    images: Images | None = None  # what it was trained on
+    note: str = ""  # facts that are unverified, and other remarks
+    images: Images | None = None  # the preprocessing in training
 
     @property
     def can_be_fetched(self) -> bool:
-        """Whether ``url`` is the file's own."""
+        """Whether ``url`` is that of the file."""
         return not self.file
 
 

@@ -1,7 +1,7 @@
-"""A network as a sequence of convolutions, and where that sequence stands in a state_dict.
+"""Find the convolutions of a network in a state_dict by their shapes and their order.
 
-Every implementation of a network has the same convolutions in the same order, whatever it calls
-them. Only the branches of a unit, and stem and conv5, may stand elsewhere.
+Every implementation of a network has the same convolutions in the same order, under any names. Only
+the order of a unit's branches, and the places of stem and conv5, may differ.
 """
 
 import re
@@ -17,19 +17,19 @@ Tensors = dict[str, Tensor]
 
 EPS = 1e-5  # of BatchNorm in every source
 NORM = ("weight", "bias", "running_mean", "running_var")
-_AVERAGED = {"avg_model", "ema", "model_ema", "ema_model"}  # words in a prefix
+_AVERAGED = {"avg_model", "ema", "model_ema", "ema_model"}  # prefixes of averaged weights
 _LEAVES = {"_mean": "running_mean", "_variance": "running_var"}  # PaddlePaddle's names
 
 
 class Slot(NamedTuple):
-    """A convolution of a network here: names of it and its normalisation, and its shape."""
+    """A convolution of a network of this package."""
 
-    conv: str
-    norm: str
+    conv: str  # its name
+    norm: str  # the name of its normalisation; '' if it has none
     shape: tuple[int, ...]
 
 
-Chain = tuple[Slot, ...]  # convolutions that follow one another
+Chain = tuple[Slot, ...]  # consecutive convolutions
 Unit = tuple[Chain, ...]  # the branches of a unit
 
 
@@ -39,10 +39,10 @@ class Plan:
 
     stem: Slot
     stages: tuple[tuple[Unit, ...], ...]
-    conv5: Slot | None  # behind the last stage; of its shape only the input's width is given
+    conv5: Slot | None  # after the last stage; its shape has 0 for the output channels
 
     def without(self, chain: int) -> "Plan":
-        """The same without one branch of each unit, where a unit has so many."""
+        """The same network without one branch, counted from 0, of each unit."""
         return replace(
             self,
             stages=tuple(
@@ -53,9 +53,9 @@ class Plan:
 
 
 def plan_of(network: Any) -> Plan | None:
-    """The convolutions of a backbone up to its last stage, squeeze-and-excitation aside.
+    """List the convolutions of a backbone up to its last stage, without squeeze-and-excitation.
 
-    None if its stem has several convolutions.
+    None if the stem has several convolutions.
     """
 
     def chain(name: str, module: nn.Module) -> Chain:
@@ -91,17 +91,17 @@ def plan_of(network: Any) -> Plan | None:
 
 @dataclass
 class Conv:
-    """A convolution of a file, and the normalisation behind it."""
+    """A convolution in a file, and the normalisation after it."""
 
     name: str  # of its module in the file
     weight: Tensor  # (out, in / groups, k, k)
     bias: Tensor | None  # (out)
-    keys: list[str]  # names in the file, the normalisation's too
+    keys: list[str]  # names of all its tensors in the file, also of the normalisation
     norm: Tensors = field(default_factory=dict)  # by PyTorch's names
 
 
 def convolutions(tensors: Mapping[str, Tensor]) -> list[Conv]:
-    """Group tensors into convolutions, in the file's order, each with its normalisation."""
+    """Group the tensors of a file into convolutions with their normalisations, in its order."""
     modules: dict[str, dict[str, str]] = {}
     for key in tensors:
         module, _, leaf = key.rpartition(".")
@@ -115,7 +115,7 @@ def convolutions(tensors: Mapping[str, Tensor]) -> list[Conv]:
         elif all(tensor.ndim <= 1 for tensor in found.values()) and found.keys() & set(NORM):
             norms[module] = found
     free, waiting = _by_numbers(convs), _by_numbers(norms)
-    for levels in (1, 2):  # a normalisation stands in its convolution's module, or in one beside
+    for levels in (1, 2):  # a normalisation is a sibling of its convolution, or of its module
         places: dict[tuple[str, int], list[str]] = {}
         for name in free:
             place = _parent(name, levels), len(convs[name].weight)
@@ -137,7 +137,7 @@ def _parent(name: str, levels: int) -> str:
 
 
 def _by_numbers(names: Mapping[str, Any]) -> list[str]:
-    """Names in the order of the numbers in them; where words differ, as they come."""
+    """Sort names by the numbers in them; different words keep the order of their first use."""
     ranks: dict[str, dict[str, int]] = {}
 
     def key(name: str) -> list[tuple[int, int]]:
@@ -154,23 +154,23 @@ def _by_numbers(names: Mapping[str, Any]) -> list[str]:
 
 @dataclass(frozen=True)
 class Match:
-    """Where a network's convolutions are in a file."""
+    """The convolutions of a network in a file."""
 
-    place: str  # how all their names begin; '' or without its last dot
+    place: str  # the module that contains them all; '' is the root
     convs: dict[Slot, Conv]
-    containers: tuple[str, ...]  # how the names of each stage begin
+    containers: tuple[str, ...]  # the module that contains each stage
 
 
 class Miss(NamedTuple):
-    """How far an attempt came: convolutions that fit, and the next one here and there."""
+    """A failed attempt to match."""
 
-    fits: int = -1
-    slot: Slot | None = None
-    conv: Conv | None = None
+    fits: int = -1  # convolutions that fit
+    slot: Slot | None = None  # the first one of the network that does not
+    conv: Conv | None = None  # the one in its place in the file
 
 
 def find(plan: Plan, convs: Sequence[Conv]) -> tuple[list[Match], Miss]:
-    """Matches for each place where all of a network's convolutions are, or the closest attempt."""
+    """Find every match of a network in a file; also returns the closest failed attempt."""
     by_name = {conv.name: conv for conv in convs}
     closest = Miss()
     for order in ([by_name[name] for name in _by_numbers(by_name)], convs):
@@ -184,7 +184,7 @@ def find(plan: Plan, convs: Sequence[Conv]) -> tuple[list[Match], Miss]:
 
 
 def _at(plan: Plan, convs: Sequence[Conv], start: int) -> Match | Miss:
-    """Compare the units with the convolutions from one on, then look for stem and conv5."""
+    """Compare the units with the convolutions from ``start`` on, then find stem and conv5."""
     found: dict[Slot, Conv] = {}
     containers, position = [], start
     for stage in plan.stages:
@@ -226,23 +226,33 @@ def _at(plan: Plan, convs: Sequence[Conv], start: int) -> Match | Miss:
 
 
 def averaged(places: list[str]) -> list[str]:
-    """Of several places in a file those of averaged weights, if there are any."""
+    """Of several places in a file, those with averaged weights; all if none has."""
     found = [place for place in places if _AVERAGED.intersection(place.split("."))]
     return found if len(places) > 1 and found else places
 
 
 def _place(names: Sequence[str]) -> str:
-    """The modules that all names lie in."""
+    """The innermost module that contains all names."""
     columns = zip(*(name.split(".")[:-1] for name in names), strict=False)
     return ".".join(column[0] for column in takewhile(lambda c: len(set(c)) == 1, columns))
 
 
-def read(match: Match) -> tuple[Tensors, bool, bool]:
-    """A match's tensors by this package's names.
+@dataclass
+class Found:
+    """The tensors of a network in a file, by this package's names."""
 
-    The bias of a convolution moves into the BatchNorm behind it. Where BatchNorm is folded into
-    the convolutions, one is made that adds the bias and nothing else: exact with running
-    statistics. Also whether it was folded everywhere, and whether only behind the stem.
+    tensors: Tensors
+    folded: bool = False  # BatchNorm is folded into every convolution
+    bare_stem: bool = False  # the stem, and nothing else, has a bias instead of BatchNorm
+    left_over: Sequence[str] = ()  # names within the stages that belong to no convolution
+    order_is_a_guess: bool = False  # only the alphabet gives the order of convolutions
+
+
+def read(match: Match, names: Sequence[str]) -> Found:
+    """Read the tensors of a match in a file with these ``names``.
+
+    The bias of a convolution moves into the BatchNorm after it. If BatchNorm is folded into the
+    convolutions, a new one adds the bias and does nothing else: in evaluation this is exact.
     """
     bare = {s.conv for s, conv in match.convs.items() if conv.bias is not None and not conv.norm}
     folded = bare >= {slot.conv for slot in match.convs if slot.norm}
@@ -259,11 +269,14 @@ def read(match: Match) -> tuple[Tensors, bool, bool]:
         tensors[f"{slot.conv}.weight"] = conv.weight
         target = slot.norm or f"{slot.conv}.norm"
         tensors |= {f"{target}.{leaf}": tensor for leaf, tensor in norm.items()}
-    return tensors, folded, bare_stem
+    used = {key for conv in match.convs.values() for key in conv.keys}
+    inside = tuple(f"{container}." for container in match.containers if container)
+    left_over = [name for name in names if name.startswith(inside) and name not in used]
+    return Found(tensors, folded, bare_stem, left_over, _order_is_a_guess(match, names))
 
 
 def identity_norm(bias: Tensor, eps: float = EPS) -> Tensors:
-    """A BatchNorm that adds a bias (C) and nothing else."""
+    """The tensors of a BatchNorm that adds a bias (C) and does nothing else."""
     return {
         "weight": torch.full_like(bias, 1 + eps, dtype=torch.double).sqrt().to(bias.dtype),
         "bias": bias,
@@ -272,8 +285,8 @@ def identity_norm(bias: Tensor, eps: float = EPS) -> Tensors:
     }
 
 
-def order_is_a_guess(match: Match, names: Sequence[str]) -> bool:
-    """Whether nothing but the alphabet puts equal convolutions of a branch in order."""
+def _order_is_a_guess(match: Match, names: Sequence[str]) -> bool:
+    """Whether only the alphabet orders convolutions of equal shape in a branch."""
     if list(names) != sorted(names):
         return False
     for a, b in combinations(match.convs, 2):
@@ -283,10 +296,3 @@ def order_is_a_guess(match: Match, names: Sequence[str]) -> bool:
             if first[0].rstrip("0123456789") != first[1].rstrip("0123456789"):
                 return True
     return False
-
-
-def left_over(match: Match, names: Sequence[str]) -> list[str]:
-    """Names within a match's stages that belong to no convolution of it."""
-    used = {key for conv in match.convs.values() for key in conv.keys}
-    inside = tuple(f"{container}." for container in match.containers if container)
-    return [name for name in names if name.startswith(inside) and name not in used]

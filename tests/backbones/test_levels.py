@@ -158,7 +158,7 @@ WRONG = [
     (ShuffleNetV2, {"depth": 101}, "101", ("50", "164")),
     (ShuffleNetV2, {"depth": 50, "widen_factor": 2.0}, "50", ("widen_factor=1.0",)),
     (ShuffleNetV1, {"bottleneck_ratio": 3}, "3", ("[1, 2, 4, 5, 8, 10, 16, 20, 40, 80]",)),
-    (ShuffleNetV1, {"bottleneck_ratio": 0}, "0", ("multiples of groups=3",)),
+    (ShuffleNetV1, {"bottleneck_ratio": 0}, "0", ("be multiples of groups=3",)),
     (ShuffleNetV1, {"stem_channels": 25}, "25", ("multiple of groups=3", "240")),
     (ShuffleNetV1, {"stem_channels": 240}, "240", ("below",)),
     (ShuffleNetV1, {"stage_repeats": (4, 8)}, "(4, 8)", ("3 numbers", "stage2, stage3, stage4")),

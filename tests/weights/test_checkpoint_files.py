@@ -50,6 +50,7 @@ CONTAINERS = {
     },
     "other order": lambda s: dict(reversed(s.items())),
     "single-precision in double": lambda s: {k: v.double() for k, v in s.items()},
+    "without batch counters": lambda s: {k: v for k, v in s.items() if "num_batches" not in k},
 }
 
 

@@ -1,14 +1,21 @@
 """Published weights through ``init_cfg``, ``load_from`` and a run's config."""
 
+import urllib.error
+import urllib.request
+
 import pytest
 import torch
+from mmdet.registry import MODELS
+from mmengine.logging import MMLogger
+from mmengine.model import PretrainedInit
 from mmengine.runner import save_checkpoint
 from mmengine.runner.checkpoint import get_state_dict
 from published_networks import Tape, megvii_v1, openmmlab_v1
+from torchvision.models import shufflenet_v2_x0_5
 
-from shufflenet_det.backbones import ShuffleNetV1, ShuffleNetV2
+from shufflenet_det.backbones import MobileNetV1, ShuffleNetV1, ShuffleNetV2, Xception
 from shufflenet_det.training import load_run_config
-from shufflenet_det.weights import find_record, load_pretrained, read_weights
+from shufflenet_det.weights import find_record, load_pretrained, needed_arguments, read_weights
 
 X = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 
@@ -37,6 +44,60 @@ def test_init_cfg_takes_the_authors_file(shuffle, authors):
         features = backbone.eval()(X)
     for ours, theirs in zip(features, expected[1:], strict=True):
         assert (ours - theirs).abs().max() / theirs.abs().max() < 1e-10
+
+
+@pytest.mark.parametrize("in_list", [False, True])
+def test_the_type_may_be_a_class_and_the_config_in_a_list(in_list, tmp_path, caplog):
+    state = ShuffleNetV2(0.5).state_dict()
+    torch.save(dict(state), tmp_path / "own.pth")
+    init_cfg = {"type": PretrainedInit, "checkpoint": str(tmp_path / "own.pth")}
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+    backbone = ShuffleNetV2(0.5, init_cfg=[init_cfg] if in_list else init_cfg)
+    backbone.init_weights()
+    logger.removeHandler(caplog.handler)
+    assert all(torch.equal(tensor, state[key]) for key, tensor in backbone.state_dict().items())
+    assert f"{len(state)} of {len(state)} tensors from {tmp_path / 'own.pth'}" in caplog.text
+
+
+def test_a_detectors_initialisation_keeps_the_backbones_weights(tmp_path):
+    detector = {
+        "type": "RetinaNet",
+        "backbone": {"type": "ShuffleNetV2", "widen_factor": 0.5},
+        "neck": {"type": "FPN", "in_channels": [48, 96, 192], "out_channels": 8, "num_outs": 5},
+        "bbox_head": {"type": "RetinaHead", "num_classes": 2, "in_channels": 8, "feat_channels": 8},
+    }
+    state = MODELS.build(detector).state_dict()
+    torch.save({"state_dict": state, "meta": {}}, tmp_path / "detector.pth")
+    detector["backbone"] |= pretrained(tmp_path / "detector.pth")
+    second = MODELS.build(detector)
+    second.init_weights()
+    for key, tensor in second.backbone.state_dict().items():
+        assert torch.equal(tensor, state[f"backbone.{key}"])
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        urllib.error.URLError("no network here"),
+        urllib.error.HTTPError("http://x", 403, "forbidden here", {}, None),
+        TimeoutError("timed out here"),
+        ConnectionResetError("reset here"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_impossible_download_says_what_to_do(error, monkeypatch, tmp_path):
+    def refuse(*args, **kwargs):
+        raise error
+
+    for module in (urllib.request, torch.hub):
+        monkeypatch.setattr(module, "urlopen", refuse)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    name = "torchvision://shufflenet_v2_x1_0.imagenet1k_v1"
+    with pytest.raises(ConnectionError) as raised:
+        ShuffleNetV2(1.0, **pretrained(name)).init_weights()
+    for part in (name, "here", "model.backbone.init_cfg.checkpoint=", "init_cfg=None"):
+        assert part in str(raised.value)
 
 
 CHILD = """
@@ -168,3 +229,44 @@ def test_a_new_network_needs_no_line_in_the_loader(tmp_path):
     torch.save(Wide(0.5).state_dict(), tmp_path / "own.pth")
     load_pretrained(Wide(0.5), str(tmp_path / "own.pth"))
     assert read_weights(str(tmp_path / "own.pth")).network == "Wide"
+
+
+OTHERS = [(network, factor) for network in (MobileNetV1, Xception) for factor in network.WIDTHS]
+
+
+@pytest.mark.parametrize(("network", "factor"), OTHERS)
+def test_a_file_that_states_nothing_shows_its_network_and_its_classifier(network, factor, tmp_path):
+    first, second = network(factor), network(factor)
+    state = {f"backbone.{key}": tensor for key, tensor in first.state_dict().items()}
+    head = {
+        "head.fc.weight": torch.rand(10, first.out_channels[-1]),
+        "head.fc.bias": torch.rand(10),
+    }
+    torch.save({"meta": {}, "state_dict": state | head}, tmp_path / "own.pth")
+    weights = read_weights(str(tmp_path / "own.pth"))
+    assert weights.network == network.__name__
+    assert needed_arguments(weights) == {"widen_factor": factor}
+    assert torch.equal(weights.classifier["weight"], head["head.fc.weight"])
+    load_pretrained(second, str(tmp_path / "own.pth"))
+    for key, tensor in second.state_dict().items():
+        assert torch.equal(tensor, first.state_dict()[key])
+
+
+@pytest.mark.parametrize(
+    ("trained", "backbone", "sentence"),
+    [
+        (MobileNetV1(0.25), MobileNetV1(), "MobileNetV1(widen_factor=0.25), not MobileNetV1(widen"),
+        (Xception(0.5), MobileNetV1(), "Xception(widen_factor=0.5), not MobileNetV1("),
+        (MobileNetV1(), ShuffleNetV2(), "MobileNetV1(widen_factor=1.0), not ShuffleNetV2("),
+        (
+            shufflenet_v2_x0_5(),
+            Xception(0.5),
+            "ShuffleNetV2(widen_factor=0.5, layout='torchvision')",
+        ),
+    ],
+)
+def test_the_network_of_the_file_is_named(trained, backbone, sentence, tmp_path):
+    torch.save(dict(trained.state_dict()), tmp_path / "own.pth")
+    with pytest.raises(ValueError, match="nothing was loaded") as raised:
+        load_pretrained(backbone, str(tmp_path / "own.pth"))
+    assert f"build {sentence}" in str(raised.value)

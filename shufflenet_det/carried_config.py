@@ -1,9 +1,9 @@
-"""The config that a checkpoint carries, read as data: nothing of it is executed.
+"""Read the config in a checkpoint as data, without executing it.
 
-mmengine writes a run's whole config into its checkpoints, as Python's text, and itself executes
-that text to read it. A registry of mmengine, in turn, takes any dotted name as ``type``, such as
-``os.system``, and mmcv evaluates the ``type`` of an ``nms``. So the text is parsed as literals,
-and what would be built is looked up first.
+mmengine writes a run's whole config into its checkpoints as Python source, and executes that source
+to read it. Its registries accept any dotted name as ``type``, such as ``os.system``, and mmcv
+evaluates the ``type`` of an ``nms``. So this module parses the source as literals, and checks every
+``type`` before anything is built.
 """
 
 import ast
@@ -11,21 +11,21 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
-from ..config_files import dicts_in
+from .config_files import dicts_in
 
 _LONGEST = 4_000_000  # characters; the names of LVIS's 1,203 classes take 40,000
-# What changes no prediction, and what people change on purpose when they test.
-_FREE = (
+# Settings that change no prediction, and settings that people change on purpose when they test.
+_NOT_COMPARED = (
     *("init_cfg", "pretrained", "train_cfg", "test_cfg"),
     *("frozen_stages", "norm_eval", "with_cp"),
 )
 
 
 def carried_config(meta: Mapping[str, Any], name: str) -> dict[str, Any] | None:
-    """The config in the ``meta`` of a checkpoint called ``name``, or None.
+    """Read the config in the ``meta`` of a checkpoint called ``name``; None if it has none.
 
     Raises:
-        ValueError: The config is more than literals.
+        ValueError: The config contains more than literals.
     """
     text = meta.get("cfg")
     if not isinstance(text, str) or not text.strip():
@@ -36,17 +36,18 @@ def carried_config(meta: Mapping[str, Any], name: str) -> dict[str, Any] | None:
         return dict(_assignment(statement) for statement in ast.parse(text).body)
     except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError) as error:
         raise ValueError(
-            f"the config that {name!r} carries was not read: it {_reason(error)}, where only "
-            "names with literal values are allowed. Give the config's file, or trust=True "
-            "(--trust) to execute the text"
+            f"the config in {name!r} was not read: it {_reason(error)}, but only names with "
+            "literal values are allowed. Give the config's file, or trust=True (--trust) to "
+            "execute the config"
         ) from error
 
 
 def require_registered(config: Any, name: str) -> None:
-    """Check a config, or part of one, that a checkpoint called ``name`` carries.
+    """Check a config, or a part of one, from a checkpoint called ``name``.
 
     Raises:
-        ValueError: A ``type`` is unknown; or an entry makes mmengine import or execute something.
+        ValueError: A ``type`` is not registered, or an entry would make mmengine import or execute
+            a file.
     """
     known = _registered()
     for owner in dicts_in(config):
@@ -60,27 +61,27 @@ def require_registered(config: Any, name: str) -> None:
             wrong = f"type={kind!r}, which no installed package has registered"
         if wrong:
             raise ValueError(
-                f"the config that {name!r} carries names {wrong}: import the package that has it "
-                "and give the config's file, or trust=True (--trust)"
+                f"the config in {name!r} names {wrong}: import the package that has it and give "
+                "the config's file, or trust=True (--trust)"
             )
 
 
 def warning_of_differences(
     model: Mapping[str, Any], meta: Mapping[str, Any], name: str
 ) -> str | None:
-    """A sentence on what a config's model computes otherwise than the model that was trained.
+    """Describe how a config's model differs from the model in the checkpoint's config.
 
-    None if nothing differs, or the ``meta`` of the checkpoint carries no readable config.
+    None if nothing differs, or the checkpoint's ``meta`` has no readable config.
     """
     try:
-        carried = (carried_config(meta, name) or {}).get("model", model)
+        trained = (carried_config(meta, name) or {}).get("model", model)
     except ValueError:
-        return None  # the carried config is only compared here
-    used, trained = (dict(_leaves(node, "model")) for node in (model, carried))
+        return None  # nothing is built from it here
+    ours, theirs = (dict(_leaves(node, "model")) for node in (model, trained))
     found = [
-        f"{key} is {used.get(key, 'not set')!r}, trained with {trained.get(key, 'not set')!r}"
-        for key in sorted({*used, *trained})
-        if used.get(key) != trained.get(key)
+        f"{key} is {ours.get(key, 'not set')!r}, trained with {theirs.get(key, 'not set')!r}"
+        for key in sorted({*ours, *theirs})
+        if ours.get(key) != theirs.get(key)
     ]
     if not found:
         return None
@@ -92,7 +93,7 @@ def warning_of_differences(
 
 
 class _Literals(ast.NodeTransformer):
-    """Turns the calls of ``dict`` and the names of floats that mmengine writes into literals."""
+    """Replace what mmengine writes, calls of ``dict`` and ``inf`` and ``nan``, by literals."""
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         self.generic_visit(node)
@@ -113,7 +114,7 @@ def _assignment(statement: ast.stmt) -> tuple[str, Any]:
         case ast.Assign(targets=[ast.Name(id=name)], value=value):
             with suppress(ValueError):
                 return name, ast.literal_eval(_Literals().visit(value))
-    raise ValueError(f"has in line {statement.lineno} more than NAME = LITERAL")
+    raise ValueError(f"has more than NAME = LITERAL in line {statement.lineno}")
 
 
 def _reason(error: BaseException) -> str:
@@ -125,13 +126,13 @@ def _reason(error: BaseException) -> str:
 
 
 def _registered() -> set[str]:
-    """Every name that building a detector and its preprocessing looks up."""
+    """Every name that mmengine looks up to build a detector and its preprocessing."""
     import mmcv.ops
     from mmdet.registry import MODELS, TASK_UTILS, TRANSFORMS
     from mmengine.registry import WEIGHT_INITIALIZERS
 
-    names = {*mmcv.ops.__all__, "PSRoIAlign", "PSRoIPool"}  # RoI layers and kinds of NMS
-    names |= {"RandomColor", "RandomWarp", "WarpResize"}  # found by the package's name alone
+    names = {*mmcv.ops.__all__, "PSRoIAlign", "PSRoIPool"}  # RoI layers, types of NMS
+    names |= {"RandomColor", "RandomWarp", "WarpResize"}  # registered under the package's name
     for registry in (MODELS, TASK_UTILS, TRANSFORMS, WEIGHT_INITIALIZERS):
         registry.import_from_location()
         while registry is not None:
@@ -143,7 +144,7 @@ def _registered() -> set[str]:
 def _leaves(node: Any, key: str) -> Iterator[tuple[str, Any]]:
     if isinstance(node, Mapping):
         for name, child in node.items():
-            if name not in _FREE:
+            if name not in _NOT_COMPARED:
                 yield from _leaves(child, f"{key}.{name}")
     else:
         yield key, list(node) if isinstance(node, tuple) else node
