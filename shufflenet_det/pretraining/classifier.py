@@ -79,7 +79,7 @@ class ImageClassifier(BaseModel):
         self.register_state_dict_post_hook(_state_images)
 
     def forward(
-        self, inputs: Tensor, data_samples: Tensor | None = None, mode: str = "tensor"
+        self, inputs: Tensor, data_samples: Any = None, mode: str = "tensor"
     ) -> Tensor | dict[str, Tensor]:
         """Classify images.
 
