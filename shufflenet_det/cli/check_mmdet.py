@@ -11,7 +11,7 @@ from pathlib import Path
 EXAMPLE = "shufflenet-det check-mmdet --only dyhead,guided_anchoring"
 NAME = "mmdet"
 TITLE = "Stock configs of mmdet with ShuffleNetV2 0.5x put in"
-COLUMNS = {"config": "name", "works": "metrics.works:.0f", "remark": "remark"}
+COLUMNS = {"config": "name", "result": "remark", "torch": "versions.torch", "date": "date"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

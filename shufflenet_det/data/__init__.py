@@ -1,7 +1,7 @@
-"""Data sets: synthetic ones, and COCO itself."""
+"""Synthetic data sets, and COCO."""
 
 from .coco import COCO_2017, download_coco, require_dataset_files
-from .split import PAPERS_SPLIT, check_papers_split
+from .papers_split import PAPERS_SPLIT, check_papers_split
 from .synthetic import make_demo_classes, make_demo_dataset
 
 __all__ = [

@@ -1,5 +1,4 @@
-"""Annotation files in COCO's format: read with a sentence for each mistake, repaired where the
-meaning is plain."""
+"""Read annotation files in COCO's format, and repair them where the meaning is clear."""
 
 import itertools
 import json
@@ -33,22 +32,22 @@ def read_and_repair(
 ) -> tuple[Json, list[str]]:
     """Read an annotation file in COCO's format.
 
-    Repaired are a byte order mark, back-slashes in file names, numbers written as strings,
+    These are repaired: a byte order mark, backslashes in file names, numbers written as strings,
     annotations without ``id``, ``area`` or ``iscrowd``, and repeated annotation ids. Images
-    without ``width`` and ``height`` get those of their file, where ``image_root`` says where
-    the files are.
+    without ``width`` and ``height`` get the size of their file, if ``image_root`` is given.
 
     Args:
         path: The JSON file.
-        image_root: The folder that file names start from.
-        masks: Read the polygons of ``segmentation`` too; they are most of COCO's own files.
-        keep: Let the next call for this file, if it is unchanged, return what this one has read.
+        image_root: The folder that file names are relative to.
+        masks: Read the polygons of ``segmentation`` too; they fill most of COCO's own files.
+        keep: Keep the content in memory for the next call, which returns it if the file is
+            unchanged.
 
     Returns:
         The content, and one sentence for each kind of repair.
 
     Raises:
-        ValueError: It is not JSON, or not in COCO's format; names the file and the entry.
+        ValueError: The file is not JSON or not in COCO's format; names the file and the entry.
     """
     place, state = os.path.abspath(path), os.stat(path)
     version = (masks, state.st_mtime_ns, state.st_size)
@@ -73,7 +72,9 @@ def _read_and_repair(
             f"found {found}"
         )
     if not isinstance(content.get("annotations"), list):
-        raise ValueError(f"{path}: has no list 'annotations', so no boxes to train or test on")
+        raise ValueError(
+            f"{path}: has no list 'annotations', so there are no boxes to train or test on"
+        )
     if not isinstance(content.get("categories"), list) or not content["categories"]:
         raise ValueError(
             f"{path}: has no 'categories', so the names of its classes are unknown; add "
@@ -90,7 +91,7 @@ def _read_and_repair(
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
-    """Width and height in pixels of an image as OpenCV loads it: rotated as its EXIF tag says."""
+    """Width and height in pixels of an image, rotated by its EXIF tag as OpenCV does."""
     try:
         with Image.open(path) as image:
             width, height = image.size
@@ -108,9 +109,9 @@ def read_json(path: str | Path, *, masks: bool = True) -> Any:
     encoding = "utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     try:
         text = raw.decode(encoding)
-        del raw  # COCO's own are large
+        del raw  # COCO's own files are large
         return json.loads(text)
-    except ValueError as error:  # of the encoding, of JSON, or of a number with too many digits
+    except ValueError as error:  # bad encoding, bad JSON, or a number with too many digits
         raise ValueError(f"{path}: not a JSON file: {error}") from None
     except RecursionError:
         raise ValueError(f"{path}: nested too deeply for an annotation file") from None
@@ -121,7 +122,7 @@ def _without_polygons(path: str | Path) -> bytes:
     with open(path, "rb") as file:
         while chunk := file.read(1 << 24):
             text += chunk
-            # To before the last key, of whose numbers the rest may be missing yet.
+            # Stop before the last key: the next chunk may hold the rest of its numbers.
             found = text.rfind(b'"segmentation"')
             end = max(found - 1 if found > 0 else len(text) - 20, 0)
             parts.append(_POLYGONS.sub(b"", text[:end]))
@@ -142,7 +143,7 @@ def _repair(
             raise ValueError(f"{path}: {where}.file_name is {image['file_name']!r}, not a name")
         if "\\" in image["file_name"]:
             image["file_name"] = image["file_name"].replace("\\", "/")
-            repairs["file names with back-slashes were read with slashes"] += 1
+            repairs["file names with backslashes were read with slashes"] += 1
         for side in ("width", "height"):
             if isinstance(image.get(side), str):
                 image[side] = _number(path, f"{where}.{side}", image[side])
@@ -154,14 +155,14 @@ def _repair(
                 image["width"], image["height"] = image_size(Path(image_root, image["file_name"]))
             except (OSError, ValueError) as error:
                 raise ValueError(f"{path}: {where} has no 'width' and 'height': {error}") from error
-            repairs["images without a size got that of their file"] += 1
+            repairs["images without a size got the size of their file"] += 1
     known = {
         "image_id": {image["id"] for image in content["images"]},
         "category_id": {category["id"] for category in content["categories"]},
     }
     numbers = (entry.get("id") for entry in content["annotations"])
     largest = max((number for number in numbers if isinstance(number, int)), default=0)
-    seen: set[Any] = {0}  # COCO's evaluation takes this id for no annotation
+    seen: set[Any] = {0}  # to COCO's evaluation, id 0 means no annotation
     for number, annotation in enumerate(content["annotations"]):
         if _is_plain(annotation, known, seen):
             seen.add(annotation["id"])
@@ -175,7 +176,7 @@ def _repair(
         if not isinstance(identifier, int | str) or identifier in seen:
             largest += 1
             annotation["id"] = identifier = largest
-            repairs["annotations without an id of their own, or with 0, were numbered"] += 1
+            repairs["annotations without an id of their own, or with id 0, got a new one"] += 1
         seen.add(identifier)
         box = annotation["bbox"]
         if not isinstance(box, list) or len(box) != 4:
@@ -185,14 +186,14 @@ def _repair(
             repairs["boxes written as strings were read as numbers"] += 1
         if not isinstance(annotation.get("area"), int | float):
             annotation["area"] = annotation["bbox"][2] * annotation["bbox"][3]
-            repairs["annotations without an area got that of their box"] += 1
+            repairs["annotations without an area got the area of their box"] += 1
         if "iscrowd" not in annotation:
             annotation["iscrowd"] = 0
-            repairs["annotations without iscrowd got 0"] += 1
+            repairs["annotations without iscrowd got iscrowd=0"] += 1
 
 
 def _is_plain(annotation: Json, known: Mapping[str, set[Any]], seen: set[Any]) -> bool:
-    """Whether an annotation is as COCO's own files have it, which nearly all are."""
+    """Whether an annotation needs no repair, as in COCO's own files."""
     box, identifier = annotation.get("bbox"), annotation.get("id")
     return (
         type(identifier) is int
@@ -209,10 +210,10 @@ def _is_plain(annotation: Json, known: Mapping[str, set[Any]], seen: set[Any]) -
 
 
 def _same_id(identifier: Any, known: set[Any], repairs: Counter[str]) -> Any:
-    """``'7'`` for 7 and 7 for ``'7'`` where only that one is known; else the id as it is."""
+    """Turn ``'7'`` into 7 or 7 into ``'7'`` if only that id is known; otherwise keep the id."""
     for other in (str(identifier), int(identifier) if str(identifier).isdecimal() else None):
         if other in known:
-            repairs["ids of images or classes were matched across text and number"] += 1
+            repairs["ids of images or classes were matched as text and number"] += 1
             return other
     return identifier
 

@@ -6,7 +6,7 @@ from typing import Any
 
 
 def read_facts() -> dict[str, Any]:
-    """The facts of COCO 2017 in ``coco_2017.json``, with their sources."""
+    """Read ``coco_2017.json``: categories and archives of COCO 2017, with their sources."""
     return json.loads(Path(__file__).with_name("coco_2017.json").read_text(encoding="utf-8"))
 
 

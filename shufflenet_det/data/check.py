@@ -1,7 +1,7 @@
-"""The check of a data set before it is used: annotations, classes, images, and the two parts.
+"""Check a data set before a run: annotations, classes, images, and images in several parts.
 
-Errors are what would train on wrong labels, stop in mid-epoch or measure nothing; warnings are
-what is dropped or clipped without harm.
+An error would train on wrong labels, stop the run in an epoch, or leave nothing to measure. A
+warning names boxes or images that are dropped or clipped without harm.
 """
 
 import difflib
@@ -24,7 +24,7 @@ from .annotations import Json, image_size, read_and_repair
 Severity = Literal["error", "warning"]
 EXAMPLES = 5
 QUICK_IMAGES = 1000
-"""So many images are opened by the quick check: evenly spaced ones of a larger set."""
+"""The quick check opens at most this many images, evenly spaced."""
 
 
 @dataclass
@@ -43,19 +43,19 @@ class Finding:
 
 
 class Findings:
-    """What a check has found, errors first."""
+    """The findings of a check, errors first."""
 
     def __init__(self) -> None:
         self._found: dict[tuple[Severity, str], Finding] = {}
 
     def add(self, severity: Severity, kind: str, *examples: str) -> None:
-        """Count an occurrence for each example; without one, ``kind`` is a whole sentence."""
+        """Count one occurrence for each example. Without examples, ``kind`` is a whole sentence."""
         finding = self._found.setdefault((severity, kind), Finding(severity, kind))
         finding.count += len(examples)
         finding.examples += examples[: EXAMPLES - len(finding.examples)]
 
     def of(self, severity: Severity) -> list[Finding]:
-        """The findings of one severity, in the order found."""
+        """The findings of one severity, in the order in which they were found."""
         return [finding for finding in self._found.values() if finding.severity == severity]
 
     def __iter__(self) -> Iterator[Finding]:
@@ -66,12 +66,12 @@ class Findings:
 def check_annotations(
     content: Json, classes: Sequence[str] | None = None, min_size: int = 0
 ) -> Findings:
-    """Check an annotation file's entries against each other and against the classes of a config.
+    """Check that the entries of an annotation file fit each other and the classes of a config.
 
     Args:
-        content: What :func:`.annotations.read_and_repair` returns.
-        classes: The names that the config gives to its labels; None takes the file's own.
-        min_size: Images with a shorter side, in pixels, are not trained on.
+        content: From :func:`.annotations.read_and_repair`.
+        classes: The classes of the config. None: the classes of the file.
+        min_size: The run skips images with a side shorter than this, in pixels.
     """
     found = Findings()
     images, annotations = content["images"], content["annotations"]
@@ -80,7 +80,7 @@ def check_annotations(
     if not images:
         found.add("error", "the list 'images' is empty")
     elif all(min(image["width"], image["height"]) < min_size for image in images):
-        found.add("error", f"every image is smaller than the {min_size} pixels that are required")
+        found.add("error", f"every image is smaller than the required {min_size} pixels")
     if not annotations:
         found.add("error", "there is no box: the list 'annotations' is empty")
         return found
@@ -104,7 +104,7 @@ def _check_ids(content: Json, found: Findings) -> None:
         if count > 1:
             found.add("warning", "files that are listed as several images", repr(path))
         if os.path.isabs(str(path)) or ".." in Path(str(path)).parts:
-            found.add("warning", "file names that lead out of the image folder", repr(path))
+            found.add("warning", "file names outside the image folder", repr(path))
     for key, kind in (("image_id", "images"), ("category_id", "categories")):
         known = {entry["id"] for entry in content[kind]}
         for annotation in content["annotations"]:
@@ -136,7 +136,7 @@ def _check_classes(content: Json, classes: Sequence[str] | None, found: Findings
         near = difflib.get_close_matches(name.lower(), [m.lower() for m in missing], 1, 0.8)
         if near:
             meant = next(m for m in missing if m.lower() == near[0])
-            kind = "classes that are spelt otherwise in the config"
+            kind = "classes that the config spells differently"
             found.add("error", kind, f"{where} for {meant!r}")
         else:
             kind = "classes that the config does not have (their boxes are not used)"
@@ -185,9 +185,9 @@ def _check_boxes(images: list[Json], annotations: list[Json], found: Findings) -
     add("warning", "boxes without width or height (not used)", flat)
     add("warning", "boxes outside their image (not used)", outside)
     add("warning", "boxes of less than one pixel (not trained on)", tiny)
-    add("warning", "boxes that reach over the edge of their image (clipped)", clipped)
+    add("warning", "boxes that extend beyond their image (clipped)", clipped)
     if not usable.any():
-        found.add("error", "no box is left that could be used")
+        found.add("error", "no usable box is left")
 
 
 def check_images(
@@ -198,14 +198,14 @@ def check_images(
     limit: int | None = None,
     progress: bool = False,
 ) -> Findings:
-    """Check the image files: there, readable, and of the size that the annotation file says.
+    """Check that image files exist, can be read, and have the size in the annotation file.
 
     Args:
-        content: What :func:`.annotations.read_and_repair` returns.
-        root: The folder that file names start from.
-        decode: Read every pixel, which finds truncated files; else the headers only.
-        limit: Look at so many images at most, evenly spaced.
-        progress: Show a bar.
+        content: From :func:`.annotations.read_and_repair`.
+        root: The folder that file names are relative to.
+        decode: Read every pixel, which finds truncated files. If False, read the headers only.
+        limit: Check at most this many images, evenly spaced.
+        progress: Show a progress bar.
     """
     images = content["images"]
     if limit and len(images) > limit:
@@ -226,9 +226,9 @@ def check_images(
         stated = image["width"], image["height"]
         if actual == stated:
             return None
-        kind = "images of another size than the annotation file says"
+        kind = "images whose size differs from the annotation file"
         if actual == stated[::-1]:
-            kind = "images that are rotated against the annotation file (EXIF orientation)"
+            kind = "images that EXIF rotates but the annotation file does not"
         return kind, f"{path}: {actual[0]}x{actual[1]}, not {stated[0]}x{stated[1]}"
 
     with ThreadPoolExecutor() as pool:
@@ -253,9 +253,11 @@ def _size(path: Path, decode: bool) -> tuple[int, int]:
 
 
 def check_parts(parts: Mapping[str, tuple[Json, str | Path]], *, pixels: bool = False) -> Findings:
-    """Check that no image is in two parts of a data set, each a content and its image folder.
+    """Check that no image is in two parts of a data set.
 
-    ``pixels`` compares the files' bytes too, which finds copies under other names.
+    Args:
+        parts: The annotations and the image folder of each part.
+        pixels: Compare the bytes of the files too, which finds copies with other names.
     """
     found = Findings()
     seen: dict[str, tuple[str, str]] = {}
@@ -269,7 +271,7 @@ def check_parts(parts: Mapping[str, tuple[Json, str | Path]], *, pixels: bool = 
                 if other != part:
                     found.add(
                         "warning",
-                        f"images of {other!r} that are in {part!r} too, so figures are too good",
+                        f"images of {other!r} that are also in {part!r}, so metrics are too high",
                         str(path) if place == str(path) else f"{path} is a copy of {place}",
                     )
                     break
@@ -279,15 +281,15 @@ def check_parts(parts: Mapping[str, tuple[Json, str | Path]], *, pixels: bool = 
 def check_run_data(
     cfg: Mapping[str, Any], parts: Sequence[str] = ("train", "val"), *, full: bool = False
 ) -> None:
-    """Check the data sets that a config reads, before the first step.
+    """Check the data sets of a config before the first step.
 
     Args:
-        cfg: A config of mmdet; only data sets of type CocoDataset are looked at.
-        parts: Whose dataloaders to look at.
-        full: Read every pixel of every image, and not some images' headers.
+        cfg: A config of mmdet. Only data sets of type CocoDataset are checked.
+        parts: The dataloaders to check.
+        full: Read every pixel of every image. If False, read the headers of some images.
 
     Raises:
-        ValueError: The data cannot be trained or tested on; names each file and entry.
+        ValueError: The data cannot be used; names each file and entry.
     """
     from mmdet.datasets import CocoDataset
 
@@ -306,7 +308,7 @@ def check_run_data(
             root = os.path.join(dataset.get("data_root") or "", prefix)
             steps = dataset.get("pipeline") or ()
             loads = [step.get("with_mask", False) for step in steps if "with_bbox" in step]
-            # The run's own data set takes what is read here.
+            # The run's data set reuses this content.
             masks = any(loads) or not loads
             content, repairs = read_and_repair(path, root, masks=masks, keep=True)
             classes = (dataset.get("metainfo") or {}).get("classes") or CocoDataset.METAINFO[
@@ -331,7 +333,7 @@ def check_run_data(
     if problems:
         raise ValueError(
             f"the data cannot be used: {'; '.join(problems)}. `shufflenet-det data check` lists "
-            "all, `--fix` writes a repaired copy, and `--check off` trains all the same"
+            "all errors, its `--fix` writes a repaired copy, and `--check off` skips this check"
         )
 
 
@@ -341,12 +343,14 @@ def _list(names: Sequence[str], most: int = 10) -> str:
 
 
 def fix(content: Json, root: str | Path) -> tuple[Json, list[str]]:
-    """A repaired copy of an annotation file's content.
+    """Repair the content of an annotation file.
 
-    Images that are missing, unreadable or of another size are taken out with their boxes, except
-    where every box fits into the file's real size: then that is written. Boxes are clipped to
-    their image; those without area and those of no image or no category are taken out. Also
-    returned is one sentence for each kind of change.
+    Missing and unreadable images are removed with their boxes. Where an image has another size,
+    the size is corrected if all its boxes fit, and the image is removed otherwise. Boxes are
+    clipped to their image, and removed if they have no area, image or category.
+
+    Returns:
+        The repaired copy, and one sentence for each kind of change.
     """
     changes: Counter[str] = Counter()
     boxes: dict[Any, list[Json]] = {}
@@ -356,19 +360,19 @@ def fix(content: Json, root: str | Path) -> tuple[Json, list[str]]:
     images, annotations, seen = [], [], set()
     for image in content["images"]:
         if image["id"] in seen:
-            changes["images with a repeated id were taken out"] += 1
+            changes["images with a repeated id were removed"] += 1
             continue
         seen.add(image["id"])
         try:
             size = _size(Path(root, str(image["file_name"])), decode=True)
         except (OSError, SyntaxError, ValueError):
-            changes["missing or unreadable images were taken out"] += 1
+            changes["missing or unreadable images were removed"] += 1
             continue
         mine = boxes.get(image["id"], [])
         if size != (image["width"], image["height"]):
             corners = np.array([annotation["bbox"] for annotation in mine] or [[0] * 4], float)
             if not (corners[:, :2] + corners[:, 2:] <= np.array(size) + 1).all():
-                changes["images of another size were taken out"] += 1
+                changes["images of another size were removed"] += 1
                 continue
             image = image | {"width": size[0], "height": size[1]}
             changes["image sizes were corrected"] += 1
@@ -378,7 +382,7 @@ def fix(content: Json, root: str | Path) -> tuple[Json, list[str]]:
             x1, y1 = max(x, 0), max(y, 0)
             x2, y2 = min(x + width, size[0]), min(y + height, size[1])
             if annotation["category_id"] not in categories or not (x2 > x1 and y2 > y1):
-                changes["boxes without area, image or category were taken out"] += 1
+                changes["boxes without area, image or category were removed"] += 1
                 continue
             if [x1, y1, x2 - x1, y2 - y1] != annotation["bbox"] and (
                 x < 0 or y < 0 or x + width > size[0] or y + height > size[1]
@@ -388,6 +392,6 @@ def fix(content: Json, root: str | Path) -> tuple[Json, list[str]]:
             annotations.append(annotation)
     dangling = sum(len(mine) for identifier, mine in boxes.items() if identifier not in seen)
     if dangling:
-        changes["boxes without area, image or category were taken out"] += dangling
+        changes["boxes without area, image or category were removed"] += dangling
     fixed = content | {"images": images, "annotations": annotations}
     return fixed, [f"{count} {change}" for change, count in changes.items()]

@@ -1,4 +1,4 @@
-"""The classes of a data set, read from its annotations."""
+"""Read the classes of a data set from its annotations."""
 
 from pathlib import Path
 from typing import Any
@@ -8,19 +8,18 @@ from .annotations import read_json
 
 
 def fit_classes(cfg: Any) -> tuple[str, ...] | None:
-    """Give a config the classes of its annotations where it states ``classes=None``.
+    """Set the classes of a config from its annotations, where it has ``classes=None``.
 
     Args:
-        cfg: A whole mmdet config. Where a dataset's ``metainfo.classes`` is None, it becomes the
-            names of the categories, in the order of the first annotation file that is there,
-            training's before validation's and the test's, and so does every ``num_classes`` of
-            the model their number.
+        cfg: A complete mmdet config, changed in place. ``metainfo.classes`` of each data set
+            becomes the categories of the first annotation file that exists (train, val, test), and
+            every ``num_classes`` of the model their number.
 
     Returns:
-        The classes; None where the config states its own or no annotation file is there.
+        The classes; None if the config has its own or no annotation file exists.
 
     Raises:
-        ValueError: The file has no categories or is no COCO json.
+        ValueError: The file has no categories or is not in COCO format.
     """
     loaders = [cfg.get(f"{split}_dataloader") for split in ("train", "val", "test")]
     wanting = [
@@ -39,7 +38,7 @@ def fit_classes(cfg: Any) -> tuple[str, ...] | None:
             f"{str(path)!r}: COCO json has 'categories', each with a 'name' ({error!r})"
         ) from error
     if not classes:
-        raise ValueError(f"{str(path)!r}: its 'categories' are empty")
+        raise ValueError(f"{str(path)!r}: the list 'categories' is empty")
     for dataset in wanting:
         dataset["metainfo"]["classes"] = classes
     for node in dicts_in(cfg["model"]):

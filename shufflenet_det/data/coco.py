@@ -1,4 +1,4 @@
-"""COCO 2017: downloading it, and one clear sentence where a data set is not there."""
+"""Download COCO 2017, and raise a clear error if a data set is missing."""
 
 import os
 import shutil
@@ -18,22 +18,22 @@ from .folders import has_content
 
 _CHUNK = 1 << 20  # bytes
 _TIMEOUT = 60  # seconds without a byte
-_WAITS = (1, 2, 4, 8, 16, 32)  # seconds before each new try that follows one without progress
+_WAITS = (1, 2, 4, 8, 16, 32)  # seconds before each retry after a try without progress
 
 
 class Archive(NamedTuple):
-    """One of the zip files in which COCO is published; it holds one folder of its part's name."""
+    """A zip file of COCO; it contains one folder, with the name of the part."""
 
     url: str
     size: int  # bytes
     md5: str
-    files: int  # in the folder; 0: those in ``needed``
-    unpacked: int  # bytes, about
+    files: int  # in the folder; 0: only ``needed`` is checked
+    unpacked: int  # approximate size in bytes
     needed: Sequence[str] = ()
 
 
 COCO_2017 = {part: Archive(**facts) for part, facts in read_facts()["archives"].items()}
-"""The parts of COCO 2017 that detection needs, by the name of the folder that each becomes."""
+"""The parts of COCO 2017 that detection needs, by the name of their folder."""
 
 
 def download_coco(
@@ -43,17 +43,17 @@ def download_coco(
     keep_archives: bool = False,
     archives: Mapping[str, Archive] = COCO_2017,
 ) -> Path:
-    """Download COCO 2017, check it and unpack it.
+    """Download COCO 2017, check its checksums and unpack it.
 
-    Each part appears under ``root`` whole or not at all. A part that is there is not downloaded
-    again. An interrupted download is kept in ``root/NAME.part.zip`` and resumed. An archive that
-    lies in ``root`` under its own name is used, and never removed.
+    Each part appears under ``root`` completely or not at all. Existing parts are not downloaded
+    again. An interrupted download stays in ``root/NAME.part.zip`` and is resumed. An archive in
+    ``root`` under its own name is used and never removed.
 
     Args:
-        root: The folder that will hold ``annotations``, ``train2017`` and ``val2017``; returned.
-        only: The parts that are wanted; all of them by default.
-        keep_archives: Whether the zip files stay in ``root`` after they are unpacked.
-        archives: The parts that exist, by the folder that each becomes.
+        root: The folder for ``annotations``, ``train2017`` and ``val2017``; returned.
+        only: The parts to download. None: all parts.
+        keep_archives: Keep the zip files in ``root`` after unpacking.
+        archives: The known parts, by the name of their folder.
 
     Raises:
         OSError, ValueError: The message says which part failed and what to do.
@@ -83,8 +83,8 @@ def download_coco(
                 path.unlink()
             raise ValueError(
                 f"{str(path)!r} is not COCO's archive of {archive.size:,} bytes with the checksum "
-                f"{archive.md5}. {'Remove it' if path == own else 'It was removed'}; the same "
-                "command downloads it again."
+                f"{archive.md5}. {'Remove it' if path == own else 'It was removed'}, and run the "
+                "same command to download it again."
             )
         unpacked = root / f".{part}.unpacked"
         shutil.rmtree(unpacked, ignore_errors=True)
@@ -101,7 +101,7 @@ def download_coco(
 
 
 def _is_there(folder: Path, archive: Archive) -> bool:
-    """Whether a part is there, and whole."""
+    """Whether a part exists and is complete."""
     if not folder.exists():
         return False
     found = {entry.name for entry in os.scandir(folder) if entry.is_file()}
@@ -109,15 +109,15 @@ def _is_there(folder: Path, archive: Archive) -> bool:
     if lacking or len(found) < archive.files:
         what = f"without {lacking[0]}" if lacking else f"with {len(found):,} files"
         raise FileExistsError(
-            f"{str(folder)!r} exists {what}; the whole part has "
-            f"{', '.join(archive.needed) or format(archive.files, ',')}. It is left as it is: move "
-            "it away, or choose another folder."
+            f"{str(folder)!r} exists {what}; the complete part has "
+            f"{', '.join(archive.needed) or format(archive.files, ',')}. Nothing was changed: move "
+            "the folder away, or choose another folder."
         )
     return True
 
 
 def _download(archive: Archive, path: Path) -> None:
-    """Fetch an archive into ``path``, from where an earlier try has ended."""
+    """Download an archive to ``path``; resume an earlier try."""
     failures = furthest = 0
     with tqdm(total=archive.size, unit="B", unit_scale=True, desc=path.stem, mininterval=1) as bar:
         while (have := path.stat().st_size if path.exists() else 0) != archive.size:
@@ -130,14 +130,14 @@ def _download(archive: Archive, path: Path) -> None:
                 furthest = max(furthest, bar.n)
                 if failures == len(_WAITS):
                     raise ConnectionError(
-                        f"{archive.url} could not be downloaded: {error}. What is there is kept; "
-                        "the same command resumes the download."
+                        f"{archive.url} could not be downloaded: {error}. Run the same command to "
+                        "resume the download."
                     ) from error
                 time.sleep(_WAITS[failures])
 
 
 class _RefusedError(ConnectionError):
-    """Another try would not help."""
+    """The server refused the download; a retry would not help."""
 
 
 def _fetch(archive: Archive, path: Path, have: int, bar: tqdm) -> None:
@@ -151,10 +151,10 @@ def _fetch(archive: Archive, path: Path, have: int, bar: tqdm) -> None:
     with response:
         start = have if response.status == 206 else 0  # 200: the whole file
         length = int(response.headers.get("Content-Length", archive.size - start))
-        # Before anything is written: a login page must not replace what is there.
+        # Check before writing: a login page must not replace the downloaded part.
         if start + length != archive.size:
             raise _RefusedError(
-                f"{archive.url} has {start + length:,} bytes, and COCO's archive {archive.size:,}. "
+                f"{archive.url} has {start + length:,} bytes, COCO's archive {archive.size:,}. "
                 "Nothing was changed."
             )
         bar.n = start
@@ -167,10 +167,10 @@ def _fetch(archive: Archive, path: Path, have: int, bar: tqdm) -> None:
 
 
 def require_dataset_files(dataset: Mapping[str, Any]) -> None:
-    """Raise unless the annotation file and the images of a dataset are where its config says.
+    """Raise FileNotFoundError if the annotation file or the image folder of a config is missing.
 
-    The ``dataset`` of a dataloader may be wrapped. Addresses with a scheme, ``s3://…``, are not
-    looked at.
+    ``dataset`` is the one of a dataloader, and may be wrapped. URLs such as ``s3://…`` are not
+    checked.
     """
     for one in dicts_in(dataset):
         if not one.get("ann_file"):
@@ -180,8 +180,8 @@ def require_dataset_files(dataset: Mapping[str, Any]) -> None:
         absent = [path for path in wanted if "://" not in path and not has_content(Path(path))]
         if absent:
             raise FileNotFoundError(
-                f"The data set is not there: looked for {' and '.join(map(repr, absent))}. "
-                "`shufflenet-det download-coco` gets COCO 2017 (into data/coco or `--out`; 20 GB, "
-                "resumable, twice that on the disk). For your own data set `data_root`. `--demo` "
-                "runs the same config on small synthetic data, with nothing to download."
+                f"The data set was not found: {' and '.join(map(repr, absent))}. `shufflenet-det "
+                "download-coco` downloads COCO 2017 (20 GB, and twice that on the disk) to "
+                "data/coco or `--out`. For your own data, set `data_root`. `--demo` runs the same "
+                "config on small synthetic data, without a download."
             )

@@ -1,4 +1,4 @@
-"""What ``shufflenet-det data`` does."""
+"""The actions of ``shufflenet-det data``."""
 
 import argparse
 import itertools
@@ -14,8 +14,8 @@ from .annotations import Json, read_and_repair
 from .check import Findings, check_annotations, check_images, check_parts, fix
 from .folders import read_dataset, whole_folder
 from .formats import PARTS, Source, read_source
+from .split import split
 from .statistics import contact_sheet, statistics
-from .subsets import split
 
 FRACTIONS = {"train": 0.8, "val": 0.2}
 
@@ -26,7 +26,7 @@ def run_import(args: argparse.Namespace) -> int:
     source = read_source(args.source, args.format)
     if fractions and set(source.parts) != {"all"}:
         raise ValueError(
-            f"{args.source} is split already into {', '.join(source.parts)}: leave out --split"
+            f"{args.source} already has the parts {', '.join(source.parts)}: leave out --split"
         )
     if fractions:
         source.parts = _split(args, source.parts["all"], fractions, args.source)
@@ -57,7 +57,7 @@ def _split(
 
 
 def run_check(args: argparse.Namespace) -> int:
-    """Check annotation files and their images; exit status 1 if something has to be repaired."""
+    """Check annotation files and their images; the exit status is 1 if there are errors."""
     if args.fix and len(args.annotations) > 1:
         raise ValueError("--fix takes one annotation file at a time")
     errors, parts = 0, {}
@@ -86,7 +86,7 @@ def run_check(args: argparse.Namespace) -> int:
 
 
 def run_stats(args: argparse.Namespace) -> int:
-    """Print what a data set holds."""
+    """Print the statistics of a data set."""
     from rich.console import Console
     from rich.table import Table
 
@@ -124,7 +124,7 @@ def run_tile(args: argparse.Namespace) -> int:
     _tell(repairs)
     single = [a for a in content["annotations"] if not a.get("iscrowd")]
     if crowds := len(content["annotations"]) - len(single):
-        _tell([f"{crowds} crowd regions are left out: their tiles would be labelled as objects"])
+        _tell([f"{crowds} crowd regions are left out: in tiles they would be labelled as objects"])
     with whole_folder(args.out) as scratch:
         whole = scratch / "whole.json"
         _write(whole, content | {"annotations": single})
@@ -145,15 +145,15 @@ def run_tile(args: argparse.Namespace) -> int:
 
 
 def write(source: Source, folder: str | Path, out: str | Path) -> None:
-    """Write a labelled folder in COCO's form: ``images/`` and a json for each part.
+    """Write a labelled folder in COCO format: ``images/`` and a json for each part.
 
-    Images are hard links where the file system allows it, else copies. The folder appears whole
-    or not at all.
+    Images are hard links if the file system allows it, otherwise copies. The folder is written
+    atomically.
 
     Args:
-        source: What :func:`.formats.read_source` has read.
-        folder: From where.
-        out: The new folder; it must not exist, or be empty.
+        source: From :func:`.formats.read_source`.
+        folder: The folder of the source.
+        out: The new folder; it must not exist, or must be empty.
     """
     with whole_folder(out) as scratch:
         for part, content in source.parts.items():

@@ -1,4 +1,4 @@
-"""Boxes and labels in sizes that fit an image, by supervision."""
+"""Draw boxes and labels with supervision, in sizes that fit the image."""
 
 from colorsys import hsv_to_rgb
 from pathlib import Path
@@ -21,11 +21,11 @@ PALETTE = sv.ColorPalette(
 def annotators(
     size: tuple[int, int], palette: sv.ColorPalette = PALETTE
 ) -> tuple[sv.BoxAnnotator, sv.RichLabelAnnotator]:
-    """What draws boxes, and what draws labels, on an image.
+    """Make the annotators for boxes and for labels.
 
     Args:
         size: Width and height of the image in pixels.
-        palette: Colours by class. Labels are black on light ones, white on dark ones.
+        palette: Colours by class. The text is black on light colours, white on dark ones.
     """
     scale = sv.calculate_optimal_text_scale(size)  # 1 at 1000 pixels
     thickness = max(sv.calculate_optimal_line_thickness(size), round(3 * scale))

@@ -1,4 +1,4 @@
-"""Folders of data sets: where the images of an annotation file are, and writing one whole."""
+"""Find the images of an annotation file, and write the folder of a data set atomically."""
 
 import shutil
 from collections.abc import Iterator
@@ -11,20 +11,20 @@ from .annotations import Json, read_and_repair
 def read_dataset(
     annotations: str | Path, images: str | Path | None = None
 ) -> tuple[Json, Path, list[str]]:
-    """Read an annotation file, and find its images where ``images`` does not name their folder.
+    """Read an annotation file and find its images; ``images`` is their folder, if known.
 
     Returns:
-        The content, the folder that file names start from, and a sentence for each repair.
+        The content, the folder that file names are relative to, and a sentence for each repair.
     """
     content, repairs = read_and_repair(annotations, images or Path(annotations).parent)
     return content, Path(images) if images else image_root(annotations, content), repairs
 
 
 def image_root(annotations: str | Path, content: Json) -> Path:
-    """The folder of an annotation file's images, in one of the usual places near it.
+    """Look for the images of an annotation file in the usual folders near it.
 
     Raises:
-        FileNotFoundError: The first image is in none of them; names them.
+        FileNotFoundError: No folder has the first image; the message lists the folders.
     """
     parent, stem = Path(annotations).parent, Path(annotations).stem
     part = stem.removeprefix("instances_")
@@ -37,22 +37,22 @@ def image_root(annotations: str | Path, content: Json) -> Path:
         if (place / name).is_file():
             return place
     raise FileNotFoundError(
-        f"{annotations}: its image {name!r} is in none of {', '.join(map(str, places))}; "
-        "name the folder with --images"
+        f"{annotations}: its image {name!r} is not in {', '.join(map(str, places))}; "
+        "pass the folder with --images"
     )
 
 
 def has_content(path: Path) -> bool:
-    """Whether a path is a file, or a folder that holds something."""
+    """Whether a path is a file or a folder that is not empty."""
     return path.is_file() or (path.is_dir() and any(path.iterdir()))
 
 
 @contextmanager
 def whole_folder(out: str | Path) -> Iterator[Path]:
-    """A scratch folder that becomes ``out`` at the end, or vanishes where an error ends it.
+    """Yield a temporary folder that is renamed to ``out`` at the end, or removed after an error.
 
     Raises:
-        FileExistsError: ``out`` has content.
+        FileExistsError: ``out`` exists and is not empty.
     """
     out = Path(out)
     if has_content(out):

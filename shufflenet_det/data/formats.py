@@ -1,7 +1,7 @@
-"""Labels in Pascal VOC, YOLO, Labelme, CVAT or COCO form, read into COCO's form.
+"""Read labels in Pascal VOC, YOLO, Labelme, CVAT or COCO format, and convert them to COCO's.
 
-The files of a format are parsed by globox (MIT); this module finds them, tells which format they
-are, matches them with their images and says what was left out. Sources are only read.
+globox (MIT) parses most of the files. This module finds them, recognises their format, matches
+them with their images and reports what was left out. It never changes the source.
 """
 
 import itertools
@@ -18,7 +18,7 @@ from .annotations import Json, image_size, read_and_repair, read_json
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 FORMATS = ("coco", "voc", "yolo", "labelme", "cvat")
 PARTS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-"""Names of folders and files that tell the part of a data set."""
+"""Names of folders and files that stand for a part of a data set."""
 
 
 @dataclass
@@ -27,9 +27,9 @@ class Source:
 
     Attributes:
         format: One of :data:`FORMATS`.
-        parts: Content in COCO's form by part: 'train', 'val', 'test', or 'all' where the source
-            is not split. File names are relative to the folder.
-        notes: One sentence for each thing that was left out or repaired.
+        parts: Content in COCO format by part: 'train', 'val', 'test', or 'all' if the source is
+            not split. File names are relative to the folder.
+        notes: One sentence for each kind of omission or repair.
     """
 
     format: str
@@ -38,16 +38,16 @@ class Source:
 
 
 def read_source(folder: str | Path, form: str | None = None) -> Source:
-    """Read a folder of images and labels in one of the usual layouts of a format.
+    """Read a folder of images and labels.
 
     Args:
         folder: Images and labels, possibly with ``train``, ``val`` and ``test`` in the paths.
-        form: One of :data:`FORMATS`; None recognises it.
+        form: One of :data:`FORMATS`. None: the format is recognised.
 
     Raises:
         FileNotFoundError: The folder does not exist.
-        ValueError: No labels or no images were found, a file is damaged, or two formats are
-            mixed; names the file.
+        ValueError: No labels or no images were found, a file is damaged, or the folder has labels
+            in two formats; names the file.
     """
     root = Path(folder)
     if not root.is_dir():
@@ -77,7 +77,7 @@ def read_source(folder: str | Path, form: str | None = None) -> Source:
 
 
 def _by_format(files: Iterable[Path]) -> dict[str, list[Path]]:
-    """The label files of each format, told by their names and first lines."""
+    """The label files of each format, recognised by suffix and content."""
     found: dict[str, list[Path]] = {name: [] for name in FORMATS}
     for file in files:
         suffix = file.suffix.lower()
@@ -98,7 +98,7 @@ def _by_format(files: Iterable[Path]) -> dict[str, list[Path]]:
                 found["labelme"].append(file)
         elif suffix == ".txt" and _is_yolo(file):
             found["yolo"].append(file)
-    # COCO itself has a second file of boxes for each part, of persons only.
+    # COCO itself has a second file with boxes for each part, person_keypoints_*.
     instances = [file for file in found["coco"] if file.name.startswith("instances_")]
     found["coco"] = instances or found["coco"]
     return found
@@ -112,7 +112,7 @@ def _text(file: Path) -> str:
 
 
 def _is_yolo(file: Path) -> bool:
-    """Whether lines are numbers, one class and at least four coordinates."""
+    """Whether the first line is a class number and at least four coordinates."""
     try:
         lines = _text(file).split("\n", 1)
         if not lines[0].strip():
@@ -123,7 +123,7 @@ def _is_yolo(file: Path) -> bool:
 
 
 class _Reader:
-    """Collects images and boxes, by part, while one format is read."""
+    """Collects images and boxes while it reads the files of one format."""
 
     def __init__(self, root: Path, files: Sequence[Path], images: Sequence[Path]) -> None:
         self.root = root
@@ -195,7 +195,7 @@ class _Reader:
                 boxes.append((name, [side * (wide, high)[i % 2] for i, side in enumerate(box)]))
         self.names = list(names.values())
         if not names:
-            self.notes["no file with class names was found: they are class_0, class_1, …"] = 0
+            self.notes["no file with class names was found: the names are class_0, class_1, …"] = 0
 
     def read_cvat(self, labels: Sequence[Path]) -> None:
         for label in labels:
@@ -231,12 +231,12 @@ class _Reader:
             if part in self.contents:
                 files = ", ".join(one.name for one in labels if self._part(one) == part)
                 raise ValueError(
-                    f"{self.root}: {files} are all the {part!r} part; name the file to use"
+                    f"{self.root}: {files} are all for the {part!r} part; keep one of them"
                 )
             self.contents[part] = content
 
     def _drop_roboflow_root(self, content: Json) -> None:
-        """Roboflow's category 0 is the project's name, above the classes, and has no boxes."""
+        """Drop Roboflow's category 0: the name of the project, without boxes."""
         used = {annotation["category_id"] for annotation in content["annotations"]}
         above = {category.get("supercategory") for category in content["categories"]}
         for category in list(content["categories"]):
@@ -245,7 +245,7 @@ class _Reader:
                 self.notes[f"category {category['name']!r} without boxes was left out"] = 0
 
     def _parse(self, label: Path, parser: str, source: Any, **options: Any) -> None:
-        """Add what a parser of globox reads from a label file, or from a part of it."""
+        """Add the boxes that a parser of globox reads from a label file or an XML node."""
         from globox import Annotation
         from globox.errors import ParsingError
 
@@ -260,7 +260,7 @@ class _Reader:
             self.boxes.setdefault(image, []).extend(boxes)
 
     def _image_of(self, label: Path, name: str) -> Path | None:
-        """The image that a label file names: the nearest one of that name or stem."""
+        """The image that a label file belongs to: the nearest one of this name or stem."""
         relative = Path(name.replace("\\", "/"))
         matches = self.by_name.get(relative.name.lower()) or self.by_name.get(
             relative.stem.lower(), self.by_name.get(label.stem.lower(), [])
@@ -313,13 +313,13 @@ class _Reader:
 
 
 def _common(first: Sequence[str], second: Sequence[str]) -> int:
-    """How many entries two sequences share from their start."""
+    """The number of equal entries at the start of two sequences."""
     pairs = zip(first, second, strict=False)
     return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def _yolo_names(files: Iterable[Path]) -> dict[int, str]:
-    """Class names by number, of ``data.yaml`` or of a list with one name a line."""
+    """Class names by number, from ``data.yaml`` or from a file with one name in each line."""
     import yaml
 
     for file in files:

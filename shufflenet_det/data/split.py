@@ -1,85 +1,141 @@
-"""Whether a folder is the split that the papers trained and tested on.
+"""Split a data set by fractions: similar images stay together, classes are spread evenly."""
 
-Both papers train on COCO's train and val images of 2014 without 5000 of them, the minival set, and
-test on these (V1, Sec. 4.4; V2, Sec. 4). 82,783 + 40,504 images without them are 118,287. COCO 2017
-has the same images under other names: val2017 is minival, train2017 the rest.
-"""
-
+import re
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
 
-from .annotations import read_json
+import numpy as np
+from PIL import Image
 
+from .annotations import Json
 
-class Counts(NamedTuple):
-    """How much a split holds: images, and annotated objects with crowds included."""
-
-    images: int
-    boxes: int
-
-
-PAPERS_SPLIT = {"train2017": Counts(118_287, 860_001), "val2017": Counts(5_000, 36_781)}
-"""Counts of the official ``instances_*.json``, by the split's name."""
+NEAR = 3
+"""Images are near-duplicates if their 64-bit difference hashes differ in at most this many bits."""
+_PAIRWISE = 20_000  # with more images, only equal hashes count
 
 
-def check_papers_split(
-    root: str | Path, expected: Mapping[str, Counts] = PAPERS_SPLIT
-) -> dict[str, Counts]:
-    """Verify that a folder in COCO's layout is the split of the papers.
+def split(
+    content: Json,
+    fractions: Mapping[str, float],
+    *,
+    root: str | Path | None = None,
+    seed: int = 0,
+    group_by: str | None = None,
+) -> dict[str, Json]:
+    """Split the content of an annotation file into parts.
+
+    Images are assigned in groups, large groups and rare classes first. Each group goes to the part
+    that still needs its classes most.
 
     Args:
-        root: Folder with ``annotations/instances_SPLIT.json`` and images in ``SPLIT/``.
-        expected: What each split has to hold; no image may be in two of them.
-
-    Returns:
-        What was counted, by the split's name.
+        content: In COCO format.
+        fractions: The fraction of each part; they add up to 1.
+        root: The folder of the images; near-duplicates (frames of one video, resized or re-encoded
+            copies) then stay in one part. None: the images are not read.
+        seed: Seed of the order among equal groups.
+        group_by: A regular expression. Images whose file names have the same match (the first
+            group, if there is one) stay in one part.
 
     Raises:
-        FileNotFoundError, ValueError: It is not the split; all that was found is listed.
+        ValueError: The fractions do not add up to 1, or there are fewer groups than parts.
     """
-    root = Path(root)
-    counted: dict[str, Counts] = {}
-    problems: list[str] = []
-    ids_of: dict[str, set[int]] = {}
-    for split, wanted in expected.items():
-        names, owners = _read(root / "annotations" / f"instances_{split}.json")
-        ids = [number for number, _ in names]
-        ids_of[split] = known = set(ids)
-        counted[split] = Counts(len(ids), len(owners))
-        for what, found in counted[split]._asdict().items():
-            if found != getattr(wanted, what):
-                problems.append(f"{split} has {found:,} {what}, not {getattr(wanted, what):,}")
-        if len(known) != len(ids):
-            problems.append(f"{split} has {len(ids) - len(known):,} image ids twice")
-        if strangers := sum(owner not in known for owner in owners):
-            problems.append(f"{strangers:,} boxes of {split} belong to none of its images")
-        for other, others in ids_of.items():
-            if other != split and (shared := len(known & others)):
-                problems.append(f"{shared:,} images of {split} are in {other}, too")
-        here = {path.name for path in (root / split).glob("*")}
-        if missing := [name for _, name in names if name not in here]:
-            problems.append(
-                f"{len(missing):,} images are not in {root / split}, the first {missing[0]}"
+    if abs(sum(fractions.values()) - 1) > 1e-6 or min(fractions.values()) <= 0:
+        raise ValueError(f"fractions {dict(fractions)}: must be above 0 and add up to 1")
+    groups = _groups(content, root, group_by)
+    if len(groups) < len(fractions):
+        raise ValueError(
+            f"{len(content['images'])} images in {len(groups)} groups cannot be split into "
+            f"{', '.join(fractions)}"
+        )
+    boxes: dict = {}
+    for annotation in content["annotations"]:
+        boxes.setdefault(annotation["image_id"], []).append(annotation)
+
+    def weights(images: list[Json]) -> Counter:
+        """The number of boxes of each class, and of images."""
+        classes = Counter(
+            box["category_id"] for image in images for box in boxes.get(image["id"], ())
+        )
+        return classes + Counter({"images": len(images)})
+
+    total = weights(content["images"])
+    lacking = {
+        part: {key: share * n for key, n in total.items()} for part, share in fractions.items()
+    }
+    order = np.random.default_rng(seed).permutation(len(groups))
+    counted = [(weights(groups[index]), groups[index]) for index in order]
+    counted.sort(key=lambda group: -max(n / total[key] for key, n in group[0].items()))
+    parts: dict[str, list[Json]] = {part: [] for part in fractions}
+    for number, (brings, images) in enumerate(counted):
+        empty = [part for part in parts if not parts[part]]
+        left = len(counted) - number
+
+        def need(part: str, brings: Counter = brings) -> float:
+            return sum(
+                n / total[key] * lacking[part][key] / (total[key] * fractions[part])
+                for key, n in brings.items()
             )
-    if problems:
-        raise ValueError(f"{str(root)!r} is not the papers' split of COCO: {'; '.join(problems)}")
-    return counted
+
+        room = [part for part in parts if lacking[part]["images"] >= brings["images"] / 2]
+        part = max(empty if empty and left <= len(empty) else room or parts, key=need)
+        parts[part] += images
+        for key, n in brings.items():
+            lacking[part][key] -= n
+    return {
+        part: content
+        | {
+            "images": sorted(images, key=lambda image: str(image["file_name"])),
+            "annotations": [box for image in images for box in boxes.get(image["id"], ())],
+        }
+        for part, images in parts.items()
+    }
 
 
-def _read(path: Path) -> tuple[list[tuple[int, str]], list[int]]:
-    """Id and file name of each image, and the image's id of each annotation."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} not found: `shufflenet-det download-coco` gets COCO 2017")
-    try:
-        content = read_json(path)
-        images = [(_whole(i["id"]), str(i["file_name"])) for i in content["images"]]
-        return images, [_whole(a["image_id"]) for a in content["annotations"]]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is no COCO annotation file: {error!r}") from error
+def _groups(content: Json, root: str | Path | None, group_by: str | None) -> list[list[Json]]:
+    images = content["images"]
+    parent = list(range(len(images)))
+
+    def find(index: int) -> int:
+        while parent[index] != index:
+            parent[index] = index = parent[parent[index]]
+        return index
+
+    first: dict[object, int] = {}
+    for index, image in enumerate(images):
+        match = re.search(group_by, str(image["file_name"])) if group_by else None
+        if match:
+            key = match[1] if match.re.groups else match[0]
+            parent[find(index)] = find(first.setdefault(key, index))
+    if root is not None:
+        for one, other in near_duplicates(
+            [Path(root, str(image["file_name"])) for image in images]
+        ):
+            parent[find(one)] = find(other)
+    groups: dict[int, list[Json]] = {}
+    for index, image in enumerate(images):
+        groups.setdefault(find(index), []).append(image)
+    return list(groups.values())
 
 
-def _whole(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"id {value!r} is no whole number")
-    return value
+def near_duplicates(paths: list[Path]) -> list[tuple[int, int]]:
+    """Pairs of indices of near-duplicates, by difference hashes of 9x8 grey pixels."""
+    hashes = np.array([_difference_hash(path) for path in paths], np.uint64)
+    pairs: list[tuple[int, int]] = []
+    if len(paths) > _PAIRWISE:
+        first: dict[int, int] = {}
+        for index, value in enumerate(hashes.tolist()):
+            if first.setdefault(value, index) != index:
+                pairs.append((first[value], index))
+        return pairs
+    for index, value in enumerate(hashes):
+        bits = np.bitwise_count(hashes[index + 1 :] ^ value)
+        pairs += [(index, index + 1 + int(other)) for other in np.flatnonzero(bits <= NEAR)]
+    return pairs
+
+
+def _difference_hash(path: Path) -> int:
+    with Image.open(path) as image:
+        image.draft("L", (64, 64))
+        grey = np.asarray(image.convert("L").resize((9, 8)), int)
+    return int("".join("01"[int(bit)] for bit in (grey[:, 1:] > grey[:, :-1]).flat), 2)

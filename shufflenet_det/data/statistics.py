@@ -13,11 +13,11 @@ SIZES = {"small": 32**2, "medium": 96**2, "large": float("inf")}
 
 
 def statistics(content: Json, size: int = 416) -> dict[str, Any]:
-    """Count the content of a data set in COCO's form.
+    """Count images, boxes and classes of a data set in COCO format.
 
-    Box sizes are the square root of the boxes' area, in pixels, where a detector resizes images to
-    a side of ``size``: ``box_side`` has percentiles, ``boxes_by_stride`` how many are smaller than
-    each stride. ``classes`` has boxes, images, and boxes by COCO's three sizes.
+    ``classes`` has the images and boxes of each class, and its boxes by COCO's three sizes. The
+    side of a box is the square root of its area in pixels, after resizing the image to ``size``:
+    ``box_side`` has percentiles, ``boxes_by_stride`` counts the boxes smaller than each stride.
     """
     images = {image["id"]: image for image in content["images"]}
     names = {category["id"]: category["name"] for category in content["categories"]}
@@ -50,7 +50,7 @@ def statistics(content: Json, size: int = 416) -> dict[str, Any]:
 
 
 def contact_sheet(content: Json, root: str | Path, out: str | Path) -> None:
-    """Draw sixteen images of a data set in ``root`` with their boxes side by side, as one PNG."""
+    """Draw sixteen images from the folder ``root`` with their boxes into one PNG file."""
     import cv2
     import supervision as sv
 

@@ -1,7 +1,7 @@
-"""Synthetic images, with nothing to download: data in COCO's layout and in ImageNet's.
+"""Generate synthetic images in COCO's and in ImageNet's layout; nothing is downloaded.
 
-Shapes of any colour lie on textured ground and hide parts of each other. Equal arguments give equal
-files.
+The images show shapes of random colours, which hide parts of each other, on a textured background.
+Equal arguments give equal files.
 """
 
 import json
@@ -36,7 +36,7 @@ Mask = NDArray[np.bool_]
 
 
 def _polar(radius: Callable[[NDArray[np.float64]], Any], n: int = 48, start: float = 90) -> Outline:
-    """Points at distances that depend on their angle."""
+    """Points on a curve in polar coordinates."""
     angle = np.radians(start) + np.linspace(0, 2 * math.pi, n, endpoint=False)
     return np.stack([np.cos(angle), -np.sin(angle)], 1) * np.reshape(radius(angle), (-1, 1))
 
@@ -68,7 +68,7 @@ SHAPES: dict[str, Outline] = {
     "star": _polar(lambda a: np.tile([1, 0.42], 5), 10),
     "triangle": _polar(_ONE, 3),
 }
-"""The outline of each shape, ``(N, 2)``, y downwards, reaching about 1 from its middle."""
+"""The outline of each shape, ``(N, 2)``, y downwards, with a radius of about 1."""
 CATEGORIES = {
     "sports ball": "disc",
     "kite": "kite",
@@ -77,7 +77,7 @@ CATEGORIES = {
     "pizza": "triangle",
     "teddy bear": "heart",
 }
-"""The shape that stands for each of six categories of COCO."""
+"""The shape for each of six COCO categories."""
 
 
 def make_demo_dataset(
@@ -92,21 +92,20 @@ def make_demo_dataset(
     """Generate a small data set in the layout of COCO 2017.
 
     An image holds two to five objects of :data:`CATEGORIES`, from 10 pixels to 72 % of its shorter
-    side; all 80 categories of COCO are listed, so that a COCO config needs no change. Boxes, areas
-    and masks are those of the visible pixels. The first image of a split holds a crowd, the second
-    holds nothing; one image in four has width and height exchanged.
+    side; all 80 categories of COCO are listed, so a COCO config needs no change. Boxes, areas and
+    masks cover the visible pixels. In each split, the first image has a crowd and the second has no
+    object. In one image of four, width and height are swapped.
 
-    The set appears under ``root`` whole or not at all. A whole one that was made with the same
-    arguments is used again.
+    The data set is written atomically. An existing one with the same arguments is used again.
 
     Args:
-        root: The folder that will hold ``annotations``, ``train2017`` and ``val2017``; returned.
-        train_images, val_images: How many, at least 2.
-        width, height: Pixels, at least 64.
+        root: The folder for ``annotations``, ``train2017`` and ``val2017``; returned.
+        train_images, val_images: The number of images, at least 2.
+        width, height: In pixels, at least 64.
         seed: At least 0.
 
     Raises:
-        FileExistsError: ``root`` holds anything else.
+        FileExistsError: ``root`` has other content.
     """
     counts = _checked_counts(train_images, val_images, seed, least=2)
     if min(width, height) < MIN_SIDE:
@@ -124,15 +123,15 @@ def make_demo_dataset(
 def make_demo_classes(
     root: str | os.PathLike[str], *, train_images: int = 120, val_images: int = 30, seed: int = 0
 ) -> Path:
-    """Generate a small folder in ImageNet's layout, a class for each of :data:`SHAPES`.
+    """Generate a small folder in ImageNet's layout, with one class for each of :data:`SHAPES`.
 
     Args:
-        root: The folder that will hold ``train/CLASS`` and ``val/CLASS``; returned.
-        train_images, val_images: How many of each class, at least 1.
+        root: The folder for ``train/CLASS`` and ``val/CLASS``; returned.
+        train_images, val_images: The number of images of each class, at least 1.
         seed: At least 0.
 
     Raises:
-        FileExistsError: ``root`` holds anything else.
+        FileExistsError: ``root`` has other content.
     """
     counts = _checked_counts(train_images, val_images, seed, least=1)
 
@@ -154,16 +153,16 @@ def make_demo_classes(
 def draw_scene(
     rng: Generator, width: int, height: int, objects: int, crowd: bool = False
 ) -> tuple[Image, list[tuple[str, Mask, bool]]]:
-    """Draw one image of several objects, later ones before earlier ones.
+    """Draw one image with several objects; later objects hide earlier ones.
 
     Args:
-        rng: The source of all chance.
-        width, height: Pixels.
-        objects: How many objects to try; one that would be mostly hidden is left out.
-        crowd: Whether a heap of small objects of one category is among them.
+        rng: The random generator.
+        width, height: In pixels.
+        objects: The number of objects to draw; mostly hidden ones are left out.
+        crowd: Also draw a cluster of small objects of one category.
 
     Returns:
-        The image, ``(H, W, 3)`` BGR, and of each object its category, the mask of its visible
+        The image, ``(H, W, 3)`` BGR, and for each object its category, the mask of its visible
         pixels, ``(H, W)``, and whether it is a crowd.
     """
     image = textured_ground(rng, width, height)
@@ -196,7 +195,7 @@ def draw_scene(
 
 
 def textured_ground(rng: Generator, width: int, height: int) -> Image:
-    """Noise of several scales round a colour, ``(H, W, 3)``."""
+    """A random colour with noise of several scales, ``(H, W, 3)``."""
     ground = np.full((height, width, 3), rng.uniform(60, 190, 3), np.float32)
     for cells, strength in ((3, 30), (12, 14), (48, 8)):
         noise = rng.normal(0, strength, (cells, cells, 3)).astype(np.float32)
@@ -205,7 +204,7 @@ def textured_ground(rng: Generator, width: int, height: int) -> Image:
 
 
 def _placed(rng: Generator, shape: str, radius: float, centre: Any) -> Outline:
-    """A shape's outline in pixels, narrower and tilted at random."""
+    """The outline of a shape in pixels, randomly narrowed and rotated."""
     angle = np.radians(rng.uniform(-30, 30))
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     return (SHAPES[shape] * (rng.uniform(0.8, 1), 1)) @ turn.T * radius + centre
@@ -283,7 +282,7 @@ def _checked_counts(train: int, val: int, seed: int, least: int) -> dict[str, in
 
 
 def _make_whole(root: Path, made_with: dict[str, Any], build: Callable[[Path], None]) -> Path:
-    """Build a folder whole, unless it is there and was made with the same arguments."""
+    """Build a folder atomically, unless it exists and was made with the same arguments."""
     from filelock import FileLock
 
     made_with = {"version": _VERSION, **made_with}

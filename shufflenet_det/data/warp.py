@@ -1,4 +1,4 @@
-"""What NanoDet does to images (github.com/RangiLyu/nanodet, ``nanodet/data/transform``)."""
+"""NanoDet's image transforms (github.com/RangiLyu/nanodet, ``nanodet/data/transform``)."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,12 +13,12 @@ Range = tuple[float, float]
 
 
 class WarpResize(Resize):
-    """mmdet's ``Resize`` as NanoDet resizes: by a warp that maps pixel (0, 0) to (0, 0).
+    """mmdet's ``Resize`` by a warp that maps pixel (0, 0) to (0, 0), as in NanoDet.
 
-    OpenCV's resize lays the edges of both images upon each other instead. The difference is less
-    than half a pixel of the result, and up to 0.4 mAP of NanoDet's published weights on 100
-    photographs of COCO. With ``keep_ratio`` the image stands in the middle of a black one of the
-    size of ``scale``, and ``pad_offset`` says where its corner is, (x, y) in pixels.
+    OpenCV's resize aligns the edges of both images instead. The difference is less than half a
+    pixel of the result, and up to 0.4 mAP with NanoDet's published weights on 100 COCO
+    photographs. With ``keep_ratio``, the image is centred on a black image of size ``scale``, and
+    ``pad_offset`` is the position of its corner, (x, y) in pixels.
     """
 
     def _resize_img(self, results: dict[str, Any]) -> None:
@@ -33,7 +33,7 @@ class WarpResize(Resize):
 
 
 def fit(size: Any, scale: Any, keep_ratio: bool) -> np.ndarray:
-    """The homography, (3, 3), of an image's pixels to those of it resized, width before height."""
+    """The homography, (3, 3), that resizes an image; ``size`` and ``scale`` are (width, height)."""
     factors = np.array(scale) / size
     if keep_ratio:
         factors = np.repeat(factors.min(), 2)
@@ -44,18 +44,18 @@ def fit(size: Any, scale: Any, keep_ratio: bool) -> np.ndarray:
 
 @dataclass(eq=False)
 class RandomWarp(BaseTransform):
-    """Scale, stretch, flip and move an image about its centre, and resize it: one warp.
+    """Scale, stretch, flip, translate and resize an image in one warp.
 
-    What lies outside the image is black. Boxes are clipped and none is dropped, so that a box may
-    be left without an area, as NanoDet has it. The image gets the size of ``scale`` in any case.
+    Pixels outside the image are black. Boxes are clipped but never dropped, so a box may end up
+    without an area, as in NanoDet. The result always has the size ``scale``.
 
     Attributes:
         scale: Width and height of the result, pixels.
-        keep_ratio: Resize both sides by one factor, the image in the middle.
-        zoom: Range of the factor of both sides.
-        stretch: Range of a further factor of each side.
-        flip: Probability of mirroring left and right.
-        translate: How far the centre moves at most, in parts of each side.
+        keep_ratio: Resize both sides by the same factor, and centre the image.
+        zoom: Range of the factor for both sides.
+        stretch: Range of another factor for each side.
+        flip: Probability of a horizontal flip.
+        translate: The largest shift of the centre, as a fraction of each side.
     """
 
     scale: tuple[int, int]
@@ -94,14 +94,14 @@ class RandomWarp(BaseTransform):
 
 @dataclass(eq=False)
 class RandomColor(BaseTransform):
-    """Brightness, contrast and saturation, each with a probability of one half.
+    """Change brightness, contrast and saturation, each with a probability of one half.
 
-    The result is float32, 0 to 255 and somewhat beyond.
+    The result is float32, and may go slightly beyond 0 to 255.
 
     Attributes:
-        brightness: Added at most, in parts of 255, either sign.
-        contrast: Range of a factor.
-        saturation: Range of the factor of HSV's saturation.
+        brightness: The largest change, up or down, as a fraction of 255.
+        contrast: Range of the factor.
+        saturation: Range of the factor for HSV's saturation.
     """
 
     brightness: float = 0.2

@@ -1,5 +1,4 @@
-"""What mmdet lacks for the detectors of the papers.
+"""Detectors that mmdet lacks: Light-Head R-CNN, the C4 form of Faster R-CNN, NanoDet(-Plus).
 
-These are Light-Head R-CNN (arXiv:1711.07264) and Faster R-CNN in its C4 form. NanoDet and
-NanoDet-Plus are here, too. Importing this package imports none of them.
+Importing this package does not import its modules.
 """

@@ -18,20 +18,17 @@ LEAKY: Cfg = {"type": "LeakyReLU", "negative_slope": 0.1, "inplace": True}
 
 
 def resized(x: Tensor, like: Tensor) -> Tensor:
-    """``x`` bilinearly at the height and width of ``like``: by 2 or 1/2 where sizes are even."""
+    """Resize ``x`` bilinearly to the height and width of ``like``."""
     return F.interpolate(x, size=like.shape[2:], mode="bilinear", align_corners=False)
 
 
 class BilinearPAN(BaseModule):
-    """NanoDet's path aggregation: one 1x1 convolution a level, then nothing but sums.
-
-    Maps go down and up the pyramid by bilinear resizing.
-    """
+    """NanoDet's path aggregation: a 1x1 convolution per level, then sums of resized maps."""
 
     def __init__(
         self, in_channels: Sequence[int], out_channels: int, init_cfg: Cfg | None = None
     ) -> None:
-        """``in_channels``: of the maps, finest first; initialisation is Xavier's, uniform."""
+        """``in_channels``: those of the maps, finest first; the default init_cfg is Xavier's."""
         default = {"type": "Xavier", "layer": "Conv2d", "distribution": "uniform"}
         super().__init__(init_cfg=init_cfg or default)
         self.lateral_convs = nn.ModuleList(
@@ -39,7 +36,7 @@ class BilinearPAN(BaseModule):
         )
 
     def forward(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """(N, C_i, H_i, W_i) of every level to (N, out_channels, H_i, W_i)."""
+        """Maps (N, C_i, H_i, W_i) to maps (N, out_channels, H_i, W_i)."""
         maps = [conv(x) for conv, x in zip(self.lateral_convs, inputs, strict=True)]
         for i in range(len(maps) - 1, 0, -1):
             maps[i - 1] = maps[i - 1] + resized(maps[i], maps[i - 1])
@@ -49,13 +46,14 @@ class BilinearPAN(BaseModule):
 
 
 class GhostModule(nn.Module):
-    """Half of the channels by a 1x1 convolution, the others from these by a depthwise 3x3.
+    """The ghost module of GhostNet (arXiv:1911.11907, Fig. 1).
 
-    GhostNet (arXiv:1911.11907), Fig. 1.
+    A 1x1 convolution outputs half of the channels, and a depthwise 3x3 convolution of these the
+    other half.
     """
 
     def __init__(self, in_channels: int, out_channels: int, *, act: bool) -> None:
-        """Build the layers; ``act``: an activation behind each convolution."""
+        """Build the layers; ``act``: an activation follows each convolution."""
         super().__init__()
         half = out_channels // 2
 
@@ -73,7 +71,7 @@ class GhostModule(nn.Module):
 
 
 class GhostBlock(nn.Module):
-    """Two ghost modules and a depthwise-separable shortcut; nothing follows their sum."""
+    """Two ghost modules and a depthwise-separable shortcut, without activation after the sum."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         """Build the layers."""
@@ -91,17 +89,17 @@ class GhostBlock(nn.Module):
 
 
 class GhostPAN(BaseModule):
-    """NanoDet-Plus's neck: path aggregation with ghost blocks, and one coarser level.
+    """NanoDet-Plus's neck: path aggregation with ghost blocks, and one additional coarser level.
 
-    Every convolution is followed by BatchNorm and most by LeakyReLU(0.1). The extra level is the
-    sum of what two strided depthwise-separable convolutions make of the coarsest input and of the
-    coarsest output.
+    BatchNorm follows every convolution, and LeakyReLU(0.1) most of them. The additional level is
+    the sum of two strided depthwise-separable convolutions, one of the coarsest input and one of
+    the coarsest output.
     """
 
     def __init__(
         self, in_channels: Sequence[int], out_channels: int, init_cfg: Cfg | None = None
     ) -> None:
-        """``in_channels``: of the maps, finest first; ``out_channels``: of every output, even."""
+        """``in_channels``: those of the maps, finest first; ``out_channels`` must be even."""
         super().__init__(init_cfg=init_cfg)
         steps = range(len(in_channels) - 1)
         cfgs = {"norm_cfg": NORM, "act_cfg": LEAKY}
@@ -123,11 +121,11 @@ class GhostPAN(BaseModule):
         self.extra_in = downsample()
         self.extra_out = downsample()
         for module in self.modules():
-            if isinstance(module, ConvModule):  # mmcv reckons with the slope, NanoDet does not
+            if isinstance(module, ConvModule):  # mmcv considers the slope, NanoDet does not
                 kaiming_init(module.conv, a=0, nonlinearity="leaky_relu")
 
     def forward(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Maps (N, C_i, H_i, W_i) to (N, out_channels, H_i, W_i) and one of half the coarsest."""
+        """Maps (N, C_i, H_i, W_i) to maps (N, out_channels, H_i, W_i) and one of half the size."""
         laterals = [layer(x) for layer, x in zip(self.reduce_layers, inputs, strict=True)]
         inner = laterals[-1:]  # finest first
         for lateral, block in zip(laterals[-2::-1], self.top_down_blocks, strict=True):

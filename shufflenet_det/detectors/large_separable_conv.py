@@ -1,4 +1,4 @@
-"""Large separable convolution, which makes Light-Head R-CNN's thin feature map."""
+"""Large separable convolution, which computes Light-Head R-CNN's thin feature map."""
 
 from typing import Any
 
@@ -10,24 +10,23 @@ from torch import Tensor, nn
 class LargeSeparableConv(BaseModule):
     """Large separable convolution (Light-Head R-CNN, arXiv:1711.07264, Sec. 3.2).
 
-    Two paths, a k x 1 before a 1 x k convolution (``col``) and the other way round (``row``), are
-    summed. As in the authors' code every convolution has a bias, none is followed by an
-    activation, and the sum goes through one ReLU; weights start from a Gaussian of standard
-    deviation 0.01, biases from 0.
+    It sums two paths: a k x 1 and then a 1 x k convolution (``col``), and the same in the other
+    order (``row``). As in the authors' code, every convolution has a bias, there is no activation
+    between them, and one ReLU follows the sum. Weights start from a Gaussian of standard deviation
+    0.01, biases from 0.
 
     An H x W map costs ``2 * k * mid * (in + out) * H * W`` multiply-adds.
 
-    The authors' code (``tools/train.py``) multiplies the gradients of these weights by 3, that of
-    their decay included. With SGD, with or without momentum, this is a learning rate three times
-    as large::
+    The authors' code (``tools/train.py``) multiplies the gradients of these weights by 3, including
+    that of the weight decay. With SGD, this equals a learning rate three times as large::
 
         optim_wrapper = dict(
             optimizer=dict(type='SGD', ...),
             paramwise_cfg=dict(custom_keys={'roi_head.thin_conv': dict(lr_mult=3)}))
 
-    (A custom key hides ``bias_decay_mult`` from its parameters; biases without decay take keys of
-    their own, as ``'roi_head.thin_conv.col.0.bias': dict(lr_mult=3, decay_mult=0)``.) Optimisers
-    that divide by the gradient's size, as Adam, and gradient clipping make the two differ.
+    ``bias_decay_mult`` does not apply to the parameters of a custom key. For biases without decay,
+    add keys such as ``'roi_head.thin_conv.col.0.bias': dict(lr_mult=3, decay_mult=0)``. With Adam,
+    or with gradient clipping, a larger learning rate is not the same as a larger gradient.
     """
 
     def __init__(
@@ -45,7 +44,7 @@ class LargeSeparableConv(BaseModule):
                 setting, 256 in its large one.
             out_channels: Channels of the thin map: 490 = 10 * 7 * 7, ten for each bin of a RoI.
             kernel_size: k, odd, in cells of the input.
-            init_cfg: Initialisation; None is that of the authors' code.
+            init_cfg: mmengine's initialisation; None is that of the authors' code.
         """
         super().__init__(
             {"type": "Normal", "layer": "Conv2d", "std": 0.01} if init_cfg is None else init_cfg
@@ -64,5 +63,5 @@ class LargeSeparableConv(BaseModule):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, in, H, W) to the thin map, (N, out, H, W), not negative."""
+        """(N, in, H, W) to the thin map (N, out, H, W), without negative values."""
         return F.relu(self.col(x) + self.row(x))

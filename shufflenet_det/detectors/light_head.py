@@ -1,8 +1,8 @@
 """The heads of Light-Head R-CNN (arXiv:1711.07264), for mmdet's two-stage detectors.
 
-With a backbone that gives C4 and C5, ``FasterRCNN`` becomes Light-Head R-CNN: ``rpn_head`` is a
-:class:`LightHeadRPNHead`, ``roi_head`` a :class:`LightHeadRoIHead`, and there is no neck.
-:class:`LightHeadRCNN` fills in the backbone's channels.
+``FasterRCNN`` becomes Light-Head R-CNN with a backbone that outputs C4 and C5, a
+:class:`LightHeadRPNHead`, a :class:`LightHeadRoIHead` and no neck. :class:`LightHeadRCNN` also
+fills in the backbone's channels.
 """
 
 from typing import Any
@@ -32,7 +32,7 @@ DEFAULTS: dict[str, Any] = {
 
 
 class LightHeadRCNN(FasterRCNN):
-    """Light-Head R-CNN; channels that the heads' configs leave out are the backbone's."""
+    """Light-Head R-CNN; it fills in channels that the heads' configs leave out."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class LightHeadRCNN(FasterRCNN):
         roi_head: dict[str, Any],
         **kwargs: Any,
     ) -> None:
-        """As mmdet's ``FasterRCNN``, with a backbone whose outputs are C4 and C5."""
+        """Build mmdet's ``FasterRCNN`` on a backbone whose outputs are C4 and C5."""
         c4, *_, c5 = map_channels(MODELS.build(backbone))
         thin_conv = {"in_channels": c5, **roi_head["thin_conv"]}
         super().__init__(
@@ -53,30 +53,30 @@ class LightHeadRCNN(FasterRCNN):
 
 
 class LightHeadRPNHead(RPNHead):
-    """An RPN that reads the first of the given maps: C4, where C5 feeds the RoI head (Sec. 3.2).
+    """An RPN that reads only the first maps: C4, while the RoI head reads C5 (Sec. 3.2).
 
-    It takes as many maps as its anchors have strides, one for ``strides=[16]``.
+    It reads one map per stride of its anchors, so one map for ``strides=[16]``.
     """
 
     def forward(self, x: tuple[Tensor, ...]) -> tuple[list[Tensor], list[Tensor]]:
-        """Scores (N, A, H, W) and deltas (N, 4 A, H, W) of A anchors a cell, each map its own."""
+        """Scores (N, A, H, W) and deltas (N, 4 A, H, W) per map, for A anchors per cell."""
         return super().forward(x[: self.prior_generator.num_levels])
 
 
 class LightHeadBBoxHead(ConvFCBBoxHead):
     """The one-layer R-CNN head (Sec. 3.2), trained on the hardest RoIs of the batch.
 
-    The pooled 10 x 7 x 7 of a RoI go through a fully connected layer of 2048 and ReLU to the scores
-    and the deltas, which are of every class as in the authors' code, or of none with
-    ``reg_class_agnostic=True`` as in the paper. As in the code all weights start from a Gaussian of
-    standard deviation 0.01, the deltas' of 0.001, and the loss of the boxes counts twice.
+    The pooled 10 x 7 x 7 values of a RoI go through a fully connected layer of 2048 channels and a
+    ReLU to the scores and the deltas. The deltas are per class, as in the authors' code, or for all
+    classes together with ``reg_class_agnostic=True``, as in the paper. As in the code, weights
+    start from a Gaussian of standard deviation 0.01 (the deltas' 0.001), and the box loss has
+    weight 2.
 
-    Online hard example mining as the authors' code has it, unlike mmdet's ``OHEMSampler``: every
-    proposal and every annotated box is a candidate. The RoIs with the greatest sum of the two
-    losses, before their weights, are taken from the whole batch of the process, foreground or not,
-    and both losses are averaged over them. The sampler has to let everything pass:
-    ``dict(type='RandomSampler', num=NUM, pos_fraction=1.0)`` with NUM beyond the count of proposals
-    and boxes does.
+    Online hard example mining works as in the authors' code, unlike mmdet's ``OHEMSampler``. Every
+    proposal and every annotated box is a candidate. The RoIs with the largest sum of both losses,
+    without their loss weights, are chosen from the whole batch of the process, foreground or not,
+    and both losses are averaged over them. So the sampler must keep all candidates:
+    ``dict(type='RandomSampler', num=NUM, pos_fraction=1.0)``, with NUM larger than their number.
     """
 
     def __init__(
@@ -87,15 +87,16 @@ class LightHeadBBoxHead(ConvFCBBoxHead):
         """Build the layers.
 
         Args:
-            ohem_per_image: Times the batch's images, RoIs that are trained on; if there are fewer,
-                all of them. 256 gives the authors' 512 for two images a GPU. None: all.
-            **kwargs: ``num_classes``, ``roi_feat_size``, ``reg_class_agnostic``, ``bbox_coder``,
-                ``loss_cls``, …: those of mmdet's ``ConvFCBBoxHead``; layers, initialisation and
-                the boxes' loss (smooth L1, weight 2) are by default the authors'.
+            ohem_per_image: Number of RoIs per image of the batch that are trained on, at most; 256
+                gives the authors' 512 for two images per GPU. None: all RoIs.
+            **kwargs: The arguments of mmdet's ``ConvFCBBoxHead``: ``num_classes``,
+                ``roi_feat_size``, ``reg_class_agnostic``, ``bbox_coder``, ``loss_cls``, …. The
+                defaults of layers, initialisation and box loss (smooth L1, weight 2) are the
+                authors'.
 
         Raises:
-            ValueError: ``ohem_per_image`` is not positive, or a loss by which it chooses weighs
-                nothing.
+            ValueError: ``ohem_per_image`` is not positive, or one of the losses that choose the
+                RoIs has no weight.
         """
         if ohem_per_image is not None and ohem_per_image < 1:
             raise ValueError(f"ohem_per_image={ohem_per_image!r}: must be positive or None")
@@ -104,8 +105,8 @@ class LightHeadBBoxHead(ConvFCBBoxHead):
         weights = self.loss_cls.loss_weight, self.loss_bbox.loss_weight
         if ohem_per_image is not None and min(weights) <= 0:
             raise ValueError(
-                f"loss_weight={weights} of loss_cls and loss_bbox: must be positive where RoIs are "
-                "chosen by their losses; ohem_per_image=None takes all"
+                f"loss_weight={weights} of loss_cls and loss_bbox: must be positive, because the "
+                "losses choose the RoIs; ohem_per_image=None trains on all RoIs"
             )
 
     def loss_and_target(
@@ -118,9 +119,9 @@ class LightHeadBBoxHead(ConvFCBBoxHead):
         concat: bool = True,
         reduction_override: str | None = None,
     ) -> dict[str, Any]:
-        """Losses over the batch's hardest RoIs.
+        """Compute the losses over the hardest RoIs of the batch.
 
-        Arguments and result are those of mmdet's ``BBoxHead``; ``bbox_targets`` are of all RoIs.
+        Arguments and result are those of mmdet's ``BBoxHead``; ``bbox_targets`` has all RoIs.
         """
         targets = self.get_targets(sampling_results, rcnn_train_cfg, concat=concat)
         chosen = (cls_score, bbox_pred, rois, *targets)
@@ -136,7 +137,7 @@ class LightHeadBBoxHead(ConvFCBBoxHead):
     def _losses_of_rois(
         self, cls_score: Tensor, bbox_pred: Tensor, rois: Tensor, labels: Tensor, *targets: Tensor
     ) -> Tensor:
-        """The sum of both losses of every RoI, before their weights, (n,)."""
+        """The sum of both losses of every RoI, without the loss weights, (n,)."""
         losses = self.loss(cls_score, bbox_pred, rois, labels, *targets, reduction_override="none")
         total = losses["loss_cls"] / self.loss_cls.loss_weight
         foreground = labels < self.num_classes
@@ -148,16 +149,16 @@ class LightHeadBBoxHead(ConvFCBBoxHead):
 
 
 class LightHeadRoIHead(StandardRoIHead):
-    """RoI head on a thin, position-sensitive map that is computed once an image (Sec. 3.2).
+    """RoI head on a thin, position-sensitive map, which is computed once per image (Sec. 3.2).
 
-    The map is made of the last of the given maps: C5 in the paper. ``bbox_roi_extractor`` is a
-    :class:`~shufflenet_det.detectors.ps_roi.PSRoIExtractor` of that map's stride: 32, as in the
-    paper's small setting, which gives dilation up, or 16 of a backbone whose last stage has
-    stride 1.
+    The thin map is computed from the last of the given maps: C5 in the paper.
+    ``bbox_roi_extractor`` is a :class:`~shufflenet_det.detectors.ps_roi.PSRoIExtractor` with the
+    stride of that map: 32 as in the paper's small setting, which has no dilation, or 16 if the last
+    stage of the backbone has stride 1.
     """
 
     def __init__(self, thin_conv: dict[str, Any], **kwargs: Any) -> None:
-        """As mmdet's ``StandardRoIHead``; ``thin_conv`` is the config of the thin map's layer."""
+        """Build mmdet's ``StandardRoIHead``, and from ``thin_conv`` the thin map's layer."""
         super().__init__(**kwargs)
         self.thin_conv = MODELS.build(thin_conv)
 

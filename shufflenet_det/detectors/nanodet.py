@@ -14,26 +14,26 @@ from ..weights.nanodet import fit_detector_state, load_pretrained_detector
 
 
 class NanoDet(SingleStageDetector):
-    """NanoDet: ``BilinearPAN`` and ``NanoDetHead`` on a backbone of LeakyReLU(0.1).
+    """NanoDet: ``BilinearPAN`` and ``NanoDetHead`` on a backbone with LeakyReLU(0.1).
 
-    It takes the state_dicts of NanoDet's own files, those with BatchNorm folded into the
-    convolutions too, and of any state_dict all tensors or none. ``init_cfg=dict(type='Pretrained',
-    checkpoint=…)`` starts a training from one, whatever its number of classes.
+    ``load_state_dict`` also accepts NanoDet's own files, with BatchNorm or with BatchNorm folded
+    into the convolutions, and loads all tensors or none. ``init_cfg=dict(type='Pretrained',
+    checkpoint=…)`` starts a training from such a file, with any number of classes.
     """
 
     def init_weights(self) -> None:
-        """Initialise; from a ``Pretrained`` of ``init_cfg`` the whole detector."""
+        """Initialise; ``init_cfg`` of type ``Pretrained`` loads the whole detector."""
         if (self.init_cfg or {}).get("type") != "Pretrained":
             super().init_weights()
             return
         for name, part in self.named_children():
-            if name not in ("backbone", "data_preprocessor"):  # the backbone is loaded whole
+            if name not in ("backbone", "data_preprocessor"):  # the file has the whole backbone
                 part.init_weights()
         load_pretrained_detector(self, self.init_cfg["checkpoint"])
         self.is_init = True
 
     def fitting_state(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """This detector's state_dict of a file's tensors, NanoDet's or its own; else ValueError."""
+        """Convert the tensors of a file to this detector's state_dict, or raise ValueError."""
         return fit_detector_state(self, tensors)
 
     def _load_from_state_dict(
@@ -49,9 +49,9 @@ class NanoDet(SingleStageDetector):
 class NanoDetPlus(NanoDet):
     """NanoDet-Plus: ``GhostPAN`` and ``NanoDetPlusHead``, trained with an auxiliary head.
 
-    The auxiliary parts are a second neck, ``aux_neck``, as the first, and ``aux_head``, which reads
-    both necks' maps. They are built only where ``train_cfg`` has ``aux_head``, are read by
-    ``loss`` alone, and are left out of what is loaded into a detector without them.
+    The auxiliary parts are ``aux_neck``, a second neck like the first, and ``aux_head``, which
+    reads the maps of both necks. They are built only if ``train_cfg`` has ``aux_head``, and used
+    only in training. A detector without them can load the weights of a detector with them.
     """
 
     def __init__(
@@ -66,9 +66,9 @@ class NanoDetPlus(NanoDet):
 
         Args:
             backbone, neck, bbox_head, **kwargs: As of mmdet's ``SingleStageDetector``.
-            train_cfg: ``assigner``; ``aux_head``, what of the auxiliary head is to differ from
-                NanoDet-Plus's, or None for no auxiliary parts; and ``detach_epoch``, from which
-                on, counted from 0, the auxiliary parts train neither the backbone nor the neck.
+            train_cfg: ``assigner``; ``aux_head``, changes to NanoDet-Plus's auxiliary head, or None
+                for no auxiliary parts; and ``detach_epoch``, the epoch, counted from 0, from which
+                on the auxiliary parts train neither the backbone nor the neck.
         """
         super().__init__(backbone, neck, bbox_head, train_cfg=train_cfg, **kwargs)
         aux_head = (train_cfg or {}).get("aux_head")
@@ -90,7 +90,7 @@ class NanoDetPlus(NanoDet):
         self.aux_head = MODELS.build({**own, **aux_head})
 
     def loss(self, batch_inputs: Tensor, batch_data_samples: list[Any]) -> dict[str, Tensor]:
-        """Those of :meth:`NanoDetPlusHead.loss_by_feat` of images (N, 3, H, W)."""
+        """The losses of :meth:`NanoDetPlusHead.loss_by_feat` for images (N, 3, H, W)."""
         features = self.backbone(batch_inputs)
         levels = self.neck(features)
         aux = None

@@ -23,18 +23,18 @@ DEFAULTS: Cfg = {
 
 
 class NanoDetHead(GFLHead):
-    """NanoDet's head: mmdet's GFL head with light layers of every level's own.
+    """NanoDet's head: mmdet's GFL head with light, separate layers for every level.
 
     Each level has depthwise-separable convolutions and one 1x1 convolution to the scores and the
-    distributions of the four distances. Anchors, ATSS and losses are ``GFLHead``'s. Where that
-    differs from NanoDet: the sum of the boxes' weights, by which their losses are divided, is at
+    distributions of the four distances. Anchors, ATSS and losses are ``GFLHead``'s. One difference
+    to NanoDet remains: the sum of the weights of the boxes, the divisor of their losses, is at
     least 1.
     """
 
     def __init__(
         self, num_classes: int, in_channels: int, kernel_size: int = 3, **kwargs: Any
     ) -> None:
-        """Build the layers, of ``in_channels`` each, with depthwise convolutions of a kernel size.
+        """Build the layers with ``in_channels`` each; ``kernel_size`` is for depthwise ones.
 
         ``kwargs`` are those of mmdet's ``GFLHead``, with NanoDet's defaults (``DEFAULTS``).
         """
@@ -64,10 +64,10 @@ class NanoDetHead(GFLHead):
         self.gfl_cls = nn.ModuleList(nn.Conv2d(channels, outputs, 1) for _ in levels)
 
     def forward(self, x: tuple[Tensor, ...]) -> tuple[Maps, Maps]:
-        """Every level's logits.
+        """Compute the logits of every level from maps (N, in_channels, H_i, W_i).
 
-        Those of the classes, (N, classes, H_i, W_i), and those of the distances left, top, right,
-        bottom, (N, 4 * (reg_max + 1), H_i, W_i), of maps (N, in_channels, H_i, W_i).
+        Returns those of the classes, (N, classes, H_i, W_i), and those of the distances left, top,
+        right, bottom, (N, 4 * (reg_max + 1), H_i, W_i).
         """
         outs = [
             last(convs(level))
@@ -80,7 +80,7 @@ class NanoDetHead(GFLHead):
     def _bbox_post_process(
         self, results: InstanceData, *args: Any, img_meta: dict[str, Any], **kwargs: Any
     ) -> InstanceData:
-        """As mmdet's; where ``WarpResize`` has padded, boxes are moved and clipped to the image."""
+        """Undo the padding of ``WarpResize``, clip the boxes to the image, then do as mmdet."""
         left, top = img_meta.get("pad_offset", (0, 0))
         height, width = img_meta["img_shape"][:2]
         boxes = results.bboxes  # (n, 4), of the padded image
@@ -91,10 +91,10 @@ class NanoDetHead(GFLHead):
 
 
 class NanoDetPlusHead(NanoDetHead):
-    """NanoDet-Plus's head: points in place of anchors, and dynamic soft label assignment.
+    """NanoDet-Plus's head: points instead of anchors, and dynamic soft label assignment.
 
-    Points are at whole multiples of the stride. Where predictions of an auxiliary head are given,
-    these choose the positive points and their quality, for both heads; else the head's own.
+    Points are at whole multiples of the stride. The predictions of the auxiliary head, if there are
+    any, choose the positive points and their quality for both heads; otherwise this head's do.
     """
 
     def __init__(
@@ -105,16 +105,16 @@ class NanoDetPlusHead(NanoDetHead):
         strides: tuple[int, ...] = (8, 16, 32, 64),
         **kwargs: Any,
     ) -> None:
-        """Build the layers: see :class:`NanoDetHead`; ``strides`` are the maps', in pixels.
+        """Build the layers as in :class:`NanoDetHead`; ``strides``: those of the maps, in pixels.
 
-        ``train_cfg.assigner`` is mmdet's ``DynamicSoftLabelAssigner`` with a ``soft_center_radius``
-        so large that its term for the distance from the centre, which NanoDet has not, is nothing.
+        ``train_cfg.assigner`` is mmdet's ``DynamicSoftLabelAssigner``. Its ``soft_center_radius``
+        must be so large that the centre distance, which NanoDet does not use, has no influence.
         """
         points = {"type": "MlvlPointGenerator", "strides": list(strides), "offset": 0}
         super().__init__(num_classes, in_channels, kernel_size, anchor_generator=points, **kwargs)
 
     def anchor_center(self, anchors: Tensor) -> Tensor:
-        """Points are their own centres, (n, 2)."""
+        """Return the points, (n, 2), which are their own centres."""
         return anchors
 
     def loss_by_feat(  # type: ignore[override]
@@ -126,11 +126,10 @@ class NanoDetPlusHead(NanoDetHead):
         batch_gt_instances_ignore: list[InstanceData] | None = None,
         aux: tuple[Maps, Maps] | None = None,
     ) -> dict[str, Tensor]:
-        """Losses of this head, and of an auxiliary one on the same targets.
+        """Compute the losses of this head, and of the auxiliary head on the same targets.
 
-        Logits are those of :meth:`forward`, ``aux`` those of the auxiliary head. Crowds are
-        background, as NanoDet has it. Returns ``loss_cls``, ``loss_bbox``, ``loss_dfl``, and the
-        same with ``aux_`` before it.
+        ``aux`` are the logits of the auxiliary head. Crowds are background, as in NanoDet. Returns
+        ``loss_cls``, ``loss_bbox``, ``loss_dfl``, and the same of the auxiliary head as ``aux_…``.
         """
         sizes = [scores.shape[2:] for scores in cls_scores]
         points = torch.cat(
@@ -170,7 +169,7 @@ class NanoDetPlusHead(NanoDetHead):
     def _assign(
         self, points: Tensor, logits: Tensor, boxes: Tensor, gt: InstanceData
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Of one image's points the label (background: classes), the IoU and the annotated box."""
+        """The label (background: num_classes), IoU and annotated box of one image's points."""
         predicted = InstanceData(priors=points, scores=logits, bboxes=boxes)
         result = self.assigner.assign(predicted, gt)
         positive = result.gt_inds > 0
@@ -197,7 +196,7 @@ class NanoDetPlusHead(NanoDetHead):
         bins, boxes, gt_boxes, points = (t[positive] for t in (bins, boxes, gt_boxes, points))
         weights = logits[positive].detach().sigmoid().amax(dim=1)
         total = reduce_mean(weights.sum()).clamp(min=1)
-        if not len(weights):  # a loss of nothing, in which every parameter has a part
+        if not len(weights):  # a loss of 0 that gives every parameter a gradient
             nothing = bins.sum()
             return {"loss_cls": loss_cls, "loss_bbox": nothing, "loss_dfl": nothing}
         strides = points[:, 2:]
@@ -217,7 +216,7 @@ class NanoDetPlusHead(NanoDetHead):
 
 
 class NanoDetAuxHead(GFLHead):
-    """The head that guides NanoDet-Plus's training: GFL's, shared by the levels, with LeakyReLU."""
+    """The auxiliary head of NanoDet-Plus: mmdet's GFL head with LeakyReLU, shared by the levels."""
 
     def _init_layers(self) -> None:
         super()._init_layers()

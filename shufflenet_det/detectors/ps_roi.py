@@ -1,8 +1,8 @@
-"""Position-sensitive RoI alignment, on torchvision's kernel, and pooling.
+"""Position-sensitive RoIAlign, with torchvision's kernel, and RoI pooling.
 
-Every bin of a RoI is filled from channels of its own: bin (i, j) of output channel c reads channel
-``(c * P + i) * P + j`` of the map, for P x P bins (R-FCN, arXiv:1605.06409, Sec. 2; the same order
-in torchvision and in the code of Light-Head R-CNN).
+Every bin of a RoI reads its own channels: for P x P bins, bin (i, j) of output channel c reads
+channel ``(c * P + i) * P + j`` of the map (R-FCN, arXiv:1605.06409, Sec. 2). torchvision and the
+code of Light-Head R-CNN have the same order.
 """
 
 from typing import Any, ClassVar
@@ -19,11 +19,11 @@ POOL_MODES = ("avg", "max")
 class PSRoIAlign(nn.Module):
     """Position-sensitive RoIAlign (Light-Head R-CNN, arXiv:1711.07264, Sec. 4).
 
-    Each bin is the mean or the maximum of bilinear samples on a regular grid. By default this is
+    Each bin is the mean or the maximum of bilinear samples on a regular grid. The default is
     ``torchvision.ops.PSRoIAlign``. ``pool_mode='max', aligned=False`` is the kernel of the authors'
-    aligned models (``lib_psalign_pooling``), also where RoIs hang over the border: for the maximum
-    cells outside the map are 0. (In theirs a sample on a whole coordinate counts twice.) For the
-    mean they equal the border's cells, up to one cell out, and are 0 from there on.
+    aligned models (``lib_psalign_pooling``), except that there a sample on a whole coordinate
+    counts twice. Outside the map, cells are 0 for the maximum. For the mean, they equal the nearest
+    border cell up to a distance of one cell, and are 0 beyond.
     """
 
     def __init__(
@@ -34,18 +34,18 @@ class PSRoIAlign(nn.Module):
         pool_mode: str = "avg",
         aligned: bool = True,
     ) -> None:
-        """Set what is sampled.
+        """Set the sampling.
 
         Args:
-            output_size: P, bins along each side of a RoI.
+            output_size: P, the number of bins along each side of a RoI.
             spatial_scale: 1 / stride.
-            sampling_ratio: Samples along each side of a bin.
-            pool_mode: What a bin is of its samples: 'avg', the mean, or 'max'.
-            aligned: Pixels and cells meet in their corners: coordinates move by half a cell. If
-                not, cell 0's centre lies on the image's border.
+            sampling_ratio: Number of samples along each side of a bin.
+            pool_mode: 'avg' for the mean of a bin's samples, or 'max' for their maximum.
+            aligned: The corners of the image and of the map coincide, so coordinates are shifted by
+                half a cell. If False, the centre of cell 0 lies on the image's border.
 
         Raises:
-            ValueError: ``sampling_ratio`` or ``pool_mode`` is not one of its legal values.
+            ValueError: ``sampling_ratio`` or ``pool_mode`` is not legal.
         """
         super().__init__()
         if sampling_ratio < 1:
@@ -59,9 +59,9 @@ class PSRoIAlign(nn.Module):
         self.aligned = aligned
 
     def forward(self, x: Tensor, rois: Tensor) -> Tensor:
-        """(n, C, P, P) of ``x``, (N, C * P * P, H, W); ``rois`` are (image, x1, y1, x2, y2)."""
+        """Map (N, C * P * P, H, W) to (n, C, P, P); ``rois`` are (image, x1, y1, x2, y2)."""
         bins, ratio = self.output_size, self.sampling_ratio
-        shift = 0.0 if self.aligned else 0.5  # cells; torchvision's kernel takes half a cell off
+        shift = 0.0 if self.aligned else 0.5  # cells; torchvision's kernel subtracts half a cell
         if self.pool_mode == "max":
             x = F.pad(x, (1, 1, 1, 1))
             shift += 1.0
@@ -80,10 +80,10 @@ class PSRoIAlign(nn.Module):
 class PSRoIPool(nn.Module):
     """Position-sensitive RoI pooling (R-FCN, arXiv:1605.06409, Sec. 2): the mean of a bin's cells.
 
-    As in the code of R-FCN and of Light-Head R-CNN (``lib_psroi_pooling``) RoIs are rounded to
-    whole pixels and a bin takes every cell that it touches. ``torchvision.ops.ps_roi_pool`` is
-    another function: it rounds RoIs to whole cells, up to half a stride away, and leaves out the
-    map's last row and column, though not in its gradient.
+    As in the code of R-FCN and of Light-Head R-CNN (``lib_psroi_pooling``), RoIs are rounded to
+    whole pixels, and a bin contains every cell that it touches. ``torchvision.ops.ps_roi_pool``
+    differs: it rounds RoIs to whole cells, which moves them by up to half a stride, and omits the
+    last row and column of the map, but not in its gradient.
     """
 
     def __init__(self, output_size: int, spatial_scale: float) -> None:
@@ -93,7 +93,7 @@ class PSRoIPool(nn.Module):
         self.spatial_scale = spatial_scale
 
     def forward(self, x: Tensor, rois: Tensor) -> Tensor:
-        """As :meth:`PSRoIAlign.forward`, both ends of a RoI included; a bin without cells is 0."""
+        """As :meth:`PSRoIAlign.forward`; RoIs include both ends, and a bin without cells is 0."""
         _, channels, height, width = x.shape
         bins = torch.arange(self.output_size + 1, device=x.device)
         corners = (rois[:, 1:] + 0.5).floor()
@@ -104,7 +104,7 @@ class PSRoIPool(nn.Module):
         x1, y1 = edges[..., :-1].floor().long().clamp(min=0).minimum(limit).unbind(1)  # (n, P)
         x2, y2 = edges[..., 1:].ceil().long().clamp(min=0).minimum(limit).unbind(1)
 
-        # Sums over all cells above and to the left; single precision would not do for them.
+        # Sums over all cells above and to the left; float32 would not be precise enough.
         sums = F.pad(x.double().cumsum(2).cumsum(3), (1, 0, 1, 0))  # (N, C * P * P, H + 1, W + 1)
         image = rois[:, 0].long().view(-1, 1, 1, 1)
         channel = torch.arange(channels, device=x.device)
@@ -123,8 +123,8 @@ class PSRoIExtractor(BaseRoIExtractor):
 
     ``roi_layer`` is ``dict(type='PSRoIAlign', output_size=7, ...)`` or
     ``dict(type='PSRoIPool', output_size=7)``, with the arguments of these classes except the scale.
-    torchvision's kernels know no bfloat16, and half-precision coordinates would be off by pixels:
-    everything is computed in float32, or in float64 where the map is.
+    It computes in float32, or in float64 if the map has it: torchvision's kernels do not support
+    bfloat16, and coordinates in half precision have errors of several pixels.
     """
 
     LAYERS: ClassVar[dict[str, type[nn.Module]]] = {
@@ -135,7 +135,7 @@ class PSRoIExtractor(BaseRoIExtractor):
     def build_roi_layers(
         self, layer_cfg: dict[str, Any], featmap_strides: list[int]
     ) -> nn.ModuleList:
-        """Build the layer of the one map; ValueError if there are more, or no such layer."""
+        """Build the layer; ValueError if there are several maps, or the layer's type is unknown."""
         if len(featmap_strides) != 1:
             raise ValueError(f"featmap_strides={featmap_strides!r}: must be the stride of one map")
         name = layer_cfg["type"]
@@ -146,15 +146,15 @@ class PSRoIExtractor(BaseRoIExtractor):
     def forward(
         self, feats: tuple[Tensor, ...], rois: Tensor, roi_scale_factor: float | None = None
     ) -> Tensor:
-        """Pool or align the RoIs of one map, in its dtype; ValueError if channels do not fit."""
+        """Compute RoI features in the dtype of the map; ValueError if its channels do not fit."""
         if len(feats) != 1:
-            raise ValueError(f"{len(feats)} maps were given: RoIs are read from one, the thin one")
+            raise ValueError(f"{len(feats)} maps were given: must be one, the thin map")
         (x,), (layer,) = feats, self.roi_layers
         bins = layer.output_size
         if x.size(1) != self.out_channels * bins**2:
             raise ValueError(
-                f"the map has {x.size(1)} channels: {self.out_channels} position-sensitive "
-                f"channels of {bins}x{bins} bins need {self.out_channels * bins**2}"
+                f"the map has {x.size(1)} channels: must be {self.out_channels * bins**2}, for "
+                f"{self.out_channels} position-sensitive channels of {bins}x{bins} bins"
             )
         if roi_scale_factor is not None:
             rois = self.roi_rescale(rois, roi_scale_factor)

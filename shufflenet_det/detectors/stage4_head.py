@@ -1,4 +1,4 @@
-"""Faster R-CNN in its C4 form: RPN and RoIs on stage 3, the backbone's stage 4 on every RoI."""
+"""Faster R-CNN in its C4 form: RPN and RoIs on stage 3, and stage 4 on every RoI."""
 
 from typing import Any
 
@@ -11,11 +11,11 @@ from ..backbones.base import LevelBackbone, map_channels, norms_to_eval, run_che
 
 
 class FasterRCNNC4(FasterRCNN):
-    """Faster R-CNN as its form on ResNet (arXiv:1512.03385, Appendix A), on networks of stages.
+    """Faster R-CNN as on ResNet (arXiv:1512.03385, Appendix A), for this package's backbones.
 
     ``backbone`` ends at stage 3 (``out_indices=(2, )``), and its stage 4 becomes the RoI head's
     ``shared_head``, a :class:`Stage4Head`. ``bbox_head`` is a ``BBoxHead`` with
-    ``with_avg_pool=True``. Channels that the heads' configs leave out are the backbone's.
+    ``with_avg_pool=True``. Channels that the heads' configs leave out are filled in.
     """
 
     def __init__(
@@ -25,7 +25,7 @@ class FasterRCNNC4(FasterRCNN):
         roi_head: dict[str, Any],
         **kwargs: Any,
     ) -> None:
-        """As mmdet's ``FasterRCNN``, with a backbone of this package that ends at stage 3."""
+        """Build mmdet's ``FasterRCNN`` on a backbone of this package that ends at stage 3."""
         shared_head = {"type": "Stage4Head", "backbone": backbone}
         c4, c5 = map_channels(MODELS.build({**backbone, "out_indices": (2, 3)}))
         extractor = {"out_channels": c4, **roi_head["bbox_roi_extractor"]}
@@ -44,13 +44,13 @@ class FasterRCNNC4(FasterRCNN):
 
 
 class Stage4Head(BaseModule):
-    """Computes a backbone's stage 4 on every RoI (arXiv:1512.03385, Appendix A: conv5_x).
+    """Compute a backbone's stage 4 on every RoI (arXiv:1512.03385, Appendix A: conv5_x).
 
-    A RoI of 14x14 cells of stage 3 (stride 16) becomes one of 7x7.
+    A RoI of 14x14 cells of stage 3 (stride 16) becomes 7x7 cells.
     """
 
     def __init__(self, backbone: dict[str, Any]) -> None:
-        """Build the stage of a detector's ``backbone``, but for ``frozen_stages`` as there.
+        """Build stage 4 from the config of a detector's ``backbone``, without ``frozen_stages``.
 
         ValueError if the backbone is not of this package, or does not end at stage 3.
         """
@@ -59,21 +59,21 @@ class Stage4Head(BaseModule):
         network = MODELS.build(self._backbone)
         if not isinstance(network, LevelBackbone):
             raise ValueError(
-                f"backbone.type={backbone['type']!r}: must be of shufflenet_det, whose levels are "
-                "the stem and stages 2 to 4"
+                f"backbone.type={backbone['type']!r}: must be of shufflenet_det, because only its "
+                "backbones have stage 4 as one module"
             )
         out_indices = backbone.get("out_indices")
         if out_indices is None or tuple(out_indices) != (2,):
             raise ValueError(
-                f"backbone.out_indices={out_indices!r}: must be (2, ), as stage 4 is computed on "
-                "the RoIs"
+                f"backbone.out_indices={out_indices!r}: must be (2, ), because stage 4 is computed "
+                "on the RoIs"
             )
         self.norm_eval = network.norm_eval
         self.with_cp = network.with_cp
         self.stage4 = network.stage4
 
     def init_weights(self) -> None:
-        """Initialise as the backbone's ``init_cfg`` says: ``Pretrained`` loads its stage 4."""
+        """Initialise with the backbone's ``init_cfg``; ``Pretrained`` loads stage 4."""
         network = MODELS.build(self._backbone)
         network.init_weights()
         self.stage4.load_state_dict(network.stage4.state_dict())

@@ -1,4 +1,4 @@
-"""Statistics of BatchNorm for weights that came with BatchNorm folded."""
+"""Estimate the statistics of BatchNorm for weights whose BatchNorm was folded."""
 
 from collections.abc import Iterable
 from itertools import islice
@@ -15,20 +15,20 @@ from ..weights.nanodet import has_made_up_statistics
 
 
 class EstimateStatistics(Hook):
-    """Before a training, estimate the statistics of BatchNorm where the weights brought none.
+    """Estimate the statistics of BatchNorm before a training, if the weights have none.
 
-    It does nothing where the statistics are real, or where the training resumes. Each process
-    estimates them of its own share of the data; the first one's are kept.
+    It does nothing if the statistics are real, or if the training resumes. Each process estimates
+    them from its own share of the data, and all processes then use those of the first.
     """
 
     priority = "VERY_HIGH"
 
     def __init__(self, batches: int = 8) -> None:
-        """``batches``: how many of the training's batches are looked at."""
+        """``batches``: the number of training batches that the estimate uses."""
         self.batches = batches
 
     def before_train(self, runner: Any) -> None:
-        """Estimate, with the training's own images."""
+        """Estimate the statistics from the training images."""
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         if runner.iter or not any(map(has_made_up_statistics, model.modules())):
             return
@@ -47,10 +47,11 @@ class EstimateStatistics(Hook):
 
 @torch.no_grad()
 def estimate_statistics(model: nn.Module, batches: Iterable[Tensor]) -> int:
-    """Give the BatchNorm layers of a detector that compute ``x + bias`` their inputs' statistics.
+    """Set the statistics of BatchNorm layers without real ones to those of their inputs.
 
-    Weight and bias change with them, so that in evaluation the network computes what it did; in
-    training, on batches as these (N, 3, H, W), nearly the same. Returns the number of layers.
+    Weight and bias change too, so that the detector's outputs in evaluation stay the same. In
+    training they stay nearly the same, on batches like these (N, 3, H, W). Returns the number of
+    layers.
     """
     norms = [m for m in model.modules() if has_made_up_statistics(m)]
     sums: dict[Any, tuple[Any, ...]] = {}

@@ -1,4 +1,4 @@
-"""The papers' COCO figures compared with ours: tables and a plot."""
+"""Compare the papers' COCO figures with ours: tables and a plot."""
 
 import os
 from pathlib import Path
@@ -7,18 +7,18 @@ from . import results
 from .published import COCO_ROWS, CocoRow
 from .tables import markdown
 
-STEP = 16  # images in all processes together: what the rows' schedules are written for
+STEP = 16  # images of a training step over all processes, as the rows' schedules require
 _PAPER, _OURS = "#808080", "#0072B2"
 
 
 def measured(row: CocoRow, folder: str | os.PathLike[str] = results.FOLDER) -> results.Row | None:
-    """The row's result in a folder of results, the newest of several; None if it was not run."""
+    """The newest result of a row in a folder of results; None if there is none."""
     found = [r for r in results.rows(f"papers_{row.paper}", folder) if r["name"] == row.key]
     return found[-1] if found else None
 
 
 def table(paper: str, folder: str | os.PathLike[str] = results.FOLDER) -> str:
-    """The table of 'v1' or 'v2' with our figures, as Markdown; a cell is empty if not run."""
+    """The COCO table of 'v1' or 'v2' with our figures, as Markdown; empty cells were not run."""
     head = ("row", "detector", "backbone", "pixels", "mAP, paper", "mAP, ours", "difference")
     lines = []
     for row in COCO_ROWS.values():
@@ -35,7 +35,7 @@ def table(paper: str, folder: str | os.PathLike[str] = results.FOLDER) -> str:
 
 
 def costs_table(folder: str | os.PathLike[str] = results.FOLDER) -> str:
-    """All rows with the paper's figure, ours, and what a run costs, as Markdown."""
+    """All rows with the paper's figure, ours, and the cost of a run, as Markdown."""
     from mmengine.config import Config
 
     head = ("row", "mAP, paper", "mAP, ours", "pixels", "steps", "images", "starts from")
@@ -51,9 +51,7 @@ def costs_table(folder: str | os.PathLike[str] = results.FOLDER) -> str:
 
 
 def plot(path: str | os.PathLike[str], folder: str | os.PathLike[str] = results.FOLDER) -> None:
-    """Draw the papers' figures (hollow) and ours (full) into a PNG file, a line a row."""
-    if Path(path).suffix.lower() != ".png":
-        raise ValueError(f"{os.fspath(path)!r}: must end in .png")
+    """Plot the papers' figures (hollow) and ours (filled) to an image file, one line per row."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 6.4), dpi=100, layout="constrained")
@@ -73,6 +71,6 @@ def plot(path: str | os.PathLike[str], folder: str | os.PathLike[str] = results.
     axes.invert_yaxis()
     axes.grid(axis="x", alpha=0.25)
     axes.margins(x=0.12)
-    axes.set_xlabel("mAP on COCO, %: hollow the papers' (Table 7 of each), full ours", fontsize=8)
+    axes.set_xlabel("mAP on COCO, %: hollow: papers (Table 7 of each), filled: ours", fontsize=8)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)

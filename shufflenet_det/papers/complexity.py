@@ -1,10 +1,9 @@
-"""Parameters and multiply-adds, by torch's own counter.
+"""Count parameters and multiply-adds with torch's ``FlopCounterMode``.
 
-Counted are convolutions and matrix products, as both ShuffleNet papers count them, a multiply-add
-as one operation; biases, normalisation, activation, pooling, resizing, RoIAlign and NMS are not.
-torch's ``FlopCounterMode`` does that, on the meta device, too, where nothing is computed, and sees
-every operator that runs. (mmengine's ``get_model_complexity_info`` adds normalisation, so that V1's
-137 M become 142 M, and needs a trace of the network.)
+As in both ShuffleNet papers, only convolutions and matrix products count, and a multiply-add is one
+operation. ``FlopCounterMode`` sees every operator that runs, also on the meta device, where nothing
+is computed. mmengine's ``get_model_complexity_info`` also counts normalisation, which makes 142 M
+of V1's 137 M, and must trace the network.
 """
 
 from collections import Counter
@@ -23,12 +22,12 @@ from ..backbones.base import LevelBackbone
 
 
 class Part(NamedTuple):
-    """What one part of a network costs.
+    """The cost of one part of a network.
 
     Attributes:
-        name: Its attribute in the network; 'other' for what is in none, 'total' for all parts.
-        parameters: Trainable or not, without buffers.
-        multiply_adds: Of one forward pass.
+        name: Attribute name in the network; 'other' for what belongs to no child, 'total' for all.
+        parameters: Number of parameters, trainable or not. Buffers do not count.
+        multiply_adds: Multiply-adds of one forward pass.
     """
 
     name: str
@@ -37,15 +36,15 @@ class Part(NamedTuple):
 
 
 def count(network: nn.Module, *args: Any, **kwargs: Any) -> list[Part]:
-    """Count what one call of a network costs, one part for each of its children.
+    """Count the cost of one call of a network, by its children.
 
-    What a module computes belongs to the child that it is in, also where only methods of the child
-    are called. Parameters that children share belong to the first of them. Deformable convolutions
-    count as plain ones where they run on torchvision's operator, as they do without a compiled
-    mmcv; a compiled one hides its own from every counter.
+    Operations count for the child that contains the module which runs them, even if only methods of
+    the child are called. Parameters that children share count for the first one. Deformable
+    convolutions count as plain ones if they run on torchvision's operator, as they do without a
+    compiled mmcv. No counter sees the operators of a compiled mmcv.
 
     Returns:
-        The children that have parameters or multiply-adds, in the network's order, and the total.
+        The children with parameters or multiply-adds, in the network's order, and the total.
     """
     children = dict(network.named_children())
     parameters: Counter[str] = Counter()
@@ -64,7 +63,7 @@ def count(network: nn.Module, *args: Any, **kwargs: Any) -> list[Part]:
     counted = {name: sum(c.values()) for name, c in counter.get_flop_counts().items()}
     flops: Counter[str] = Counter()
     for name, flop in counted.items():
-        # What is counted for a module holds what is counted for those in it.
+        # The count of a module includes the modules inside it: add only the outermost ones.
         _, *path = name.split(".")
         outer = (".".join((type(network).__name__, *path[:end])) for end in range(1, len(path)))
         if path and not any(module in counted for module in outer):
@@ -83,15 +82,15 @@ def backbone_complexity(
     """Count a backbone by its stages, without computing anything.
 
     Args:
-        backbone: Its name in mmdet's registry, such as 'ShuffleNetV2'.
-        options: Its arguments.
+        backbone: Name in mmdet's registry, such as 'ShuffleNetV2'.
+        options: Arguments of the backbone.
         shape: Height and width of the image in pixels.
-        classes: Count a classifier, too: global pooling and one linear layer to so many classes,
-            without bias as in the authors' code, behind the last map. This package's backbones
-            are counted up to their last level then.
+        classes: Also count a classifier with this many classes after the last feature map: global
+            pooling and a linear layer without bias, as in the authors' code. A backbone of this
+            package is then counted up to its last level.
 
     Returns:
-        The stem, the stages, the classifier if there is one, and the total.
+        The stem, the stages, the classifier if requested, and the total.
     """
     from mmdet.registry import MODELS
 
@@ -102,15 +101,16 @@ def backbone_complexity(
     network_class = MODELS.get(backbone)
     if network_class is None:
         raise ValueError(
-            f"backbone {backbone!r} is not registered: 'ShuffleNetV1', 'ShuffleNetV2' and mmdet's "
-            "are, such as 'ResNet'"
+            f"backbone {backbone!r} is not registered: use 'ShuffleNetV1', 'ShuffleNetV2' or one "
+            "of mmdet's, such as 'ResNet'"
         )
     options = dict(options or {})
     ours = issubclass(network_class, LevelBackbone)
     if classes is not None and ours:
         options["out_indices"] = (network_class.LAST_LEVEL,)
     try:
-        with torch.device("meta" if ours else "cpu"):  # some of mmdet's read values to be built
+        # Some backbones of mmdet read tensor values in __init__.
+        with torch.device("meta" if ours else "cpu"):
             network = network_class(**options).to("meta")
     except TypeError as error:
         raise ValueError(f"{backbone} with {options}: {error}") from error
@@ -126,14 +126,15 @@ def backbone_complexity(
 def detector_complexity(model: Mapping[str, Any], shape: Sequence[int]) -> list[Part]:
     """Count a detector, or a classifier, with one image on the CPU and random weights.
 
-    Counted is mmdet's ``mode='tensor'``: everything up to the heads' last layers. A RoI head gets
-    as many proposals as :func:`proposals_of` says, where scores would leave fewer in some images; a
-    mask head gets as many of them as this mode has it, a hundred, or all in a cascade.
+    The forward pass is mmdet's ``mode='tensor'``, which ends at the last layers of the heads. A RoI
+    head always gets the maximum number of proposals, :func:`proposals_of`, because scores would
+    leave fewer for some images. A mask head gets 100 RoIs, as in this mode of mmdet, or all RoIs in
+    a cascade.
 
     Args:
-        model: The ``model`` of an mmdet config. It stays as it is, and weights that it names are
-            not loaded.
-        shape: Height and width of the image in pixels, padding included.
+        model: The ``model`` of an mmdet config. It is not changed, and pretrained weights are not
+            loaded.
+        shape: Height and width of the image in pixels, including padding.
 
     Returns:
         The children of the model, such as ``backbone`` and ``roi_head``, and the total.
@@ -150,15 +151,15 @@ def detector_complexity(model: Mapping[str, Any], shape: Sequence[int]) -> list[
     detector.eval()
     if getattr(detector, "with_roi_head", False) and not detector.with_rpn:
         raise ValueError(
-            f"{model['type']} has a RoI head and no RPN: how many proposals it gets is up to a "
-            "file of them, so it cannot be counted"
+            f"{model['type']} has a RoI head and no RPN: it cannot be counted, because its number "
+            "of proposals depends on a file"
         )
     proposals = proposals_of(model)
     if proposals is not None:
         predict = detector.rpn_head.predict
 
         def predict_all(*args: Any, **kwargs: Any) -> list[InstanceData]:
-            # Where RoIs lie does not matter for what they cost.
+            # The cost does not depend on where the RoIs are.
             return [
                 InstanceData(bboxes=torch.zeros(proposals, 4)) for _ in predict(*args, **kwargs)
             ]
@@ -166,13 +167,13 @@ def detector_complexity(model: Mapping[str, Any], shape: Sequence[int]) -> list[
         detector.rpn_head.predict = predict_all
     sizes = dict.fromkeys(("img_shape", "ori_shape", "pad_shape", "batch_input_shape"), size)
     sample = DetDataSample(metainfo={**sizes, "scale_factor": (1.0, 1.0)})
-    # A few, as Sparse R-CNN, read it in this mode.
+    # Some detectors, such as Sparse R-CNN, read the ground truth in this mode.
     sample.gt_instances = InstanceData(bboxes=torch.zeros(0, 4), labels=torch.zeros(0))
     return count(detector, torch.zeros(1, 3, *size), [sample], mode="tensor")
 
 
 def proposals_of(model: Mapping[str, Any]) -> int | None:
-    """The limit of a detector's proposals, ``test_cfg.rpn.max_per_img``; None if there is none."""
+    """The maximum number of proposals, ``test_cfg.rpn.max_per_img``; None without RPN or limit."""
     if not model.get("rpn_head") or not model.get("roi_head"):
         return None
     return (model["test_cfg"].get("rpn") or {}).get("max_per_img")

@@ -1,4 +1,4 @@
-"""The tables of both papers, in ``published.json``: COCO mAP and complexities."""
+"""The tables of both papers, from ``published.json``: COCO mAP and complexities."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -8,23 +8,23 @@ from pathlib import Path
 from typing import Any
 
 from ..config_files import find_config
-from .complexity import Part, backbone_complexity
 
 _TABLES = json.loads(Path(__file__).with_name("published.json").read_text(encoding="utf-8"))
+_MILLIONS = {"M": 1, "G": 1000}
 
 
 @dataclass(frozen=True)
 class CocoRow:
-    """One row of V1's or V2's Table 7, of models trained on train2017 and tested on val2017.
+    """One row of V1's or V2's Table 7: trained on train2017, tested on val2017.
 
     Attributes:
-        key: What one types to name it; its config is ``configs/paper_KEY.py``.
+        key: Name of the row; its config is ``configs/paper_KEY.py``.
         detector: Name of the detector.
-        backbone: Name and width of its backbone.
-        size: Pixels of the shorter side of an image, or of the shorter and the longer one at most.
+        backbone: Name and width of the backbone.
+        size: Shorter side of the image in pixels, or the shorter side and the maximum longer side.
         mAP: Average precision over IoU 0.5 to 0.95, %.
         backbone_multiply_adds: Millions, of the backbone for one image of 224x224.
-        images_per_second: On a GTX 1080Ti, four images at a time; None: not published.
+        images_per_second: On a GTX 1080Ti with batch size 4; None if not published.
     """
 
     key: str
@@ -42,7 +42,7 @@ class CocoRow:
 
     @property
     def config(self) -> Path:
-        """The file of its config."""
+        """The config file."""
         return find_config(f"paper_{self.key}")
 
 
@@ -51,35 +51,33 @@ COCO_ROWS = {row["key"]: CocoRow(**row) for row in _TABLES["coco"]}
 
 
 def find_rows(names: Iterable[str]) -> list[CocoRow]:
-    """Rows of the COCO tables by key, or 'all', each once and in the order of the tables.
+    """The COCO rows with these keys ('all' for every row), in the order of the tables.
 
     Raises:
-        ValueError: There is no such row; the nearest are named.
+        ValueError: A row does not exist; the message suggests similar names.
     """
-    wanted = set[str]()
-    for name in names:
-        if name != "all" and name not in COCO_ROWS:
-            near = get_close_matches(name, COCO_ROWS, n=3, cutoff=0.5)
-            listed = "`shufflenet-det papers list` lists them"
-            legal = f"did you mean {' or '.join(near)}?" if near else listed
-            raise ValueError(f"there is no row {name!r}: {legal}")
-        wanted |= set(COCO_ROWS) if name == "all" else {name}
-    return [row for key, row in COCO_ROWS.items() if key in wanted]
+    wanted = set(names)
+    for name in wanted - {"all", *COCO_ROWS}:
+        near = get_close_matches(name, COCO_ROWS, n=3, cutoff=0.5)
+        listed = "`shufflenet-det papers list` lists them"
+        hint = f"did you mean {' or '.join(near)}?" if near else listed
+        raise ValueError(f"there is no row {name!r}: {hint}")
+    return [row for key, row in COCO_ROWS.items() if key in wanted or "all" in wanted]
 
 
 @dataclass(frozen=True)
 class PaperRow:
-    """One network whose complexity a paper gives, at 224x224 pixels.
+    """One network with the complexity that a paper gives for 224x224 pixels.
 
     Attributes:
         source: Paper and table.
-        network: As the paper calls it.
-        backbone: The class here.
-        options: Its arguments.
-        multiply_adds: As printed, such as '143M' or '2.3G'; None: not published.
-        parameters: As printed; None: not published.
-        classes: Of the classifier that is counted with it; None: the convolutions alone.
-        remark: What else there is to know.
+        network: Name in the paper.
+        backbone: Class of the backbone in this package.
+        options: Arguments of the backbone.
+        multiply_adds: As printed, such as '143M' or '2.3G'; None if not published.
+        parameters: As printed; None if not published.
+        classes: Classes of the classifier, which is counted too; None for convolutions alone.
+        remark: Further facts about the figure.
     """
 
     source: str
@@ -91,23 +89,18 @@ class PaperRow:
     classes: int | None = 1000
     remark: str = ""
 
-    def counted(self) -> Part:
-        """The same network's total, counted here."""
-        return backbone_complexity(self.backbone, self.options, classes=self.classes)[-1]
-
 
 PAPERS = tuple(PaperRow(**row) for row in _TABLES["complexity"])
-"""Every network of the papers that can be built here and whose complexity they print; and V2*."""
-_MILLIONS = {"M": 1, "G": 1000}
+"""The networks of both papers that have a published complexity and can be built here, and V2*."""
 
 
 def in_millions(printed: str) -> float:
-    """'2.3G' is 2300."""
+    """Convert a printed figure: '2.3G' is 2300."""
     return float(printed[:-1]) * _MILLIONS[printed[-1]]
 
 
 def agrees(counted: int, printed: str | None) -> bool | None:
-    """Whether a count is rounded to what is printed: '2.3G' stands for 2.25e9 to 2.35e9."""
+    """Whether a count rounds to the printed figure: '2.3G' stands for 2.25e9 to 2.35e9."""
     if printed is None:
         return None
     last_digit = _MILLIONS[printed[-1]] / 10 ** len(printed[:-1].partition(".")[2])

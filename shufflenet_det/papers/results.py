@@ -1,8 +1,8 @@
-"""Measured figures as data: ``results/NAME.json``, one file for each set of like experiments.
+"""Measured figures as data: ``results/NAME.json``, one file for each set of experiments.
 
-A set holds experiments that may be compared in one table: the same data and the same
-budget of training. Figures of another budget are another set. A file looks like this; what all
-rows share may stand once, under ``shared``, and a row's own value goes before it::
+All experiments of a set have the same data and the same training budget, so that one table can
+compare them. A file looks like this. ``shared`` holds fields that all rows share; a row's own value
+overrides it::
 
     {
       "schema": 1,
@@ -32,12 +32,12 @@ from ..version import __version__
 SCHEMA = 1
 FOLDER = Path("results")
 FIELDS: dict[str, type | tuple[type, ...]] = {
-    "name": str,  # what a table calls the row
+    "name": str,  # of the row in a table
     "config": str,  # path below configs/, or empty
-    "options": dict,  # of --cfg-options
+    "options": dict,  # --cfg-options or other settings
     "seed": (int, type(None)),
     "data": dict,
-    "budget": dict,  # of training; empty where nothing was trained
+    "budget": dict,  # of the training; empty without a training
     "date": str,  # UTC, year-month-day
     "hardware": str,
     "versions": dict,
@@ -46,8 +46,8 @@ FIELDS: dict[str, type | tuple[type, ...]] = {
 }
 DATA = ("name", "train", "train_images", "test", "test_images", "pixels")
 BUDGET = ("passes", "epochs", "steps", "images_seen", "batch_size", "minutes", "gpu_hours")
-_NOT_CHOSEN = ("minutes", "gpu_hours")  # what a budget took, not what it allowed
-_SAME = ("name", "options", "seed", "hardware")  # what a row shares with the one that it replaces
+_MEASURED = ("minutes", "gpu_hours")  # entries of a budget that may differ within a set
+_IDENTITY = ("name", "options", "seed", "hardware")  # a new row replaces one with equal values
 _PACKAGES = ("torch", "torchvision", "mmengine", "mmdet", "mmcv", "mmcv-lite", "numpy")
 
 Row = dict[str, Any]
@@ -55,10 +55,10 @@ Row = dict[str, Any]
 
 @dataclass
 class ResultSet:
-    """Experiments on the same data with the same budget: the file ``NAME.json``.
+    """Experiments on the same data with the same budget: the content of ``NAME.json``.
 
-    A column of its table is the heading, and the row's dotted field, with a format behind a colon
-    where the value is a number. Rows have all of :data:`FIELDS`, with what they share.
+    ``columns`` maps a heading to a dotted field of the row, with an optional format after a colon.
+    Each row has all :data:`FIELDS`, including the shared ones.
     """
 
     name: str
@@ -73,7 +73,7 @@ def read(name: str, folder: str | os.PathLike[str] = FOLDER) -> ResultSet:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file does not keep to the schema, or its rows have unlike data or budgets.
+        ValueError: The file violates the schema, or its rows differ in data or budget.
     """
     path = Path(folder) / f"{name}.json"
     try:
@@ -91,7 +91,7 @@ def read(name: str, folder: str | os.PathLike[str] = FOLDER) -> ResultSet:
 
 
 def rows(name: str, folder: str | os.PathLike[str] = FOLDER) -> list[Row]:
-    """The rows of a set; none where there is no such file."""
+    """The rows of a set; an empty list if there is no such file."""
     try:
         return read(name, folder).rows
     except FileNotFoundError:
@@ -106,20 +106,21 @@ def add(
     columns: Mapping[str, str] | None = None,
     folder: str | os.PathLike[str] = FOLDER,
 ) -> Path:
-    """Add a row to a set, in the place of one with the same name, options, seed and hardware.
+    """Add a row to a set; it replaces a row with the same name, options, seed and hardware.
+
+    The file is written atomically, by one process at a time.
 
     Args:
-        name: Of the set; its file is made if it is not there.
-        row: With all of :data:`FIELDS`; see :func:`provenance`.
-        title, columns: Of a new set.
-        folder: Of the sets.
+        name: Name of the set. The file is created if necessary.
+        row: A row with all :data:`FIELDS`; :func:`provenance` fills some of them.
+        title, columns: Title and columns of a new set.
+        folder: Folder of the sets.
 
     Returns:
-        The file, which is written whole or not at all, and by one process at a time.
+        The path of the file.
 
     Raises:
-        ValueError: The row does not keep to the schema, or is of another budget or other data than
-            the set.
+        ValueError: The row violates the schema, or differs from the set in data or budget.
     """
     from filelock import FileLock
 
@@ -128,7 +129,7 @@ def add(
     with FileLock(path.with_name(f".{name}.lock")):
         known = path.is_file()
         found = read(name, folder) if known else ResultSet(name, title, dict(columns or {}))
-        others = [r for r in found.rows if any(r[key] != row.get(key) for key in _SAME)]
+        others = [r for r in found.rows if any(r[key] != row.get(key) for key in _IDENTITY)]
         merged = [*others, dict(row)]
         _check(merged)
         content = {
@@ -146,7 +147,7 @@ def add(
 
 
 def provenance(*packages: str) -> Row:
-    """When, where and with what a measurement was made; ``packages`` matter beside the usual."""
+    """Date, hardware, versions and command of a measurement; ``packages`` are additional ones."""
     versions = {"python": platform.python_version(), "shufflenet_det": __version__}
     for package in (*_PACKAGES, *packages):
         with suppress(PackageNotFoundError):
@@ -164,7 +165,7 @@ def provenance(*packages: str) -> Row:
 
 
 def _merged(shared: Row, row: Row) -> Row:
-    """A row with what it shares; dicts are merged one level deep."""
+    """A row with the shared fields; dicts are merged one level deep."""
     merged = {**shared, **row}
     for key, value in shared.items():
         if isinstance(value, dict) and isinstance(row.get(key), dict):
@@ -173,16 +174,16 @@ def _merged(shared: Row, row: Row) -> Row:
 
 
 def _check(found: list[Row]) -> None:
-    """Raise unless all rows keep to the schema and have the same data and budget."""
+    """Check that all rows follow the schema and have the same data and budget."""
     for row in found:
         _check_fields(row)
     for what in ("data", "budget"):
-        values = [{k: v for k, v in r[what].items() if k not in _NOT_CHOSEN} for r in found]
+        values = [{k: v for k, v in r[what].items() if k not in _MEASURED} for r in found]
         for row, value in zip(found, values, strict=True):
             if value != values[0]:
                 raise ValueError(
-                    f"{row['name']!r} has another {what} than {found[0]['name']!r}, {value} and "
-                    f"{values[0]}: figures that do not compare belong into sets of their own"
+                    f"{row['name']!r} has another {what} than {found[0]['name']!r}: {value}, not "
+                    f"{values[0]}. Put figures that cannot be compared into different sets"
                 )
 
 

@@ -1,22 +1,20 @@
-"""Tables in Markdown pages, made from ``results/*.json`` and from the papers' tables.
+"""Generate tables in Markdown pages from ``results/*.json`` and from the papers' tables.
 
-A page says where a table goes, and of what::
+Two comments in a page mark a table, and the text between them is replaced::
 
     <!-- table: bccd_ssdlite_18 | backbone; mAP -->
     …
     <!-- end of table -->
 
-Before the bar: the name of a set of results, ``papers/v1`` or ``papers/v2`` for a paper's table
-with our figures, ``mmdet/families`` for mmdet's configs by family, or the path of a CSV file. After
-the bar: the headings of the wanted columns, if not all. What is between the two comments is
-replaced.
+The name before the bar is a set of results, ``papers/v1`` or ``papers/v2`` for a paper's table
+with our figures, or the path of a CSV file. After the bar come the headings of the columns to show;
+without a bar, all columns are shown.
 """
 
 import csv
 import os
 import re
 from collections.abc import Sequence
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +29,13 @@ _MARKED = re.compile(
 
 
 def update_pages(root: str | os.PathLike[str] = ".", *, check: bool = False) -> list[Path]:
-    """Regenerate the tables of all pages of a repository, or only compare them.
+    """Regenerate the tables of all pages of a repository; with ``check``, only compare them.
 
     Returns:
-        The pages that differed.
+        The pages that differ.
 
     Raises:
-        ValueError: A page names a table that there is not, or a file of results is not in order.
+        ValueError: A page names an unknown table, or a file of results is invalid.
     """
     root = Path(root)
     pages = sorted({path for pattern in PAGES for path in root.glob(pattern)})
@@ -47,7 +45,7 @@ def update_pages(root: str | os.PathLike[str] = ".", *, check: bool = False) -> 
 def update_page(
     page: Path, folder: str | os.PathLike[str] = results.FOLDER, *, check: bool = False
 ) -> bool:
-    """Regenerate the tables of one page from a folder of results; whether the page differed."""
+    """Regenerate the tables of one page from a folder of results; returns whether it differs."""
     old = page.read_text(encoding="utf-8")
     try:
         new = _MARKED.sub(lambda found: _replaced(found, Path(folder)), old)
@@ -59,10 +57,10 @@ def update_page(
 
 
 def results_table(found: results.ResultSet, headings: Sequence[str] = ()) -> str:
-    """A set of results as a Markdown table, of the columns with these headings or of all.
+    """Format a set of results as a Markdown table with the given columns, by default all.
 
     Raises:
-        ValueError: The set has no such column, or a column names no field.
+        ValueError: The set has no such column, or a value does not fit a column's format.
     """
     unknown = [heading for heading in headings if heading not in found.columns]
     if unknown:
@@ -75,32 +73,8 @@ def results_table(found: results.ResultSet, headings: Sequence[str] = ()) -> str
     )
 
 
-def families_table(rows: Sequence[results.Row]) -> str:
-    """Results of ``shufflenet-det check-mmdet``, a line for each family of mmdet's configs."""
-    lines = []
-    ordered = sorted(rows, key=lambda row: row["name"])
-    for family, group in groupby(ordered, key=lambda row: row["name"].split("/")[0]):
-        tried = list(group)
-        reasons: dict[str, list[str]] = {}
-        for row in tried:
-            if not row["metrics"]["works"]:
-                config = row["name"].split("/")[1].removesuffix(".py")
-                reasons.setdefault(row["remark"], []).append(f"`{config}`")
-        listed = "; ".join(f"{', '.join(names)}: {reason}" for reason, names in reasons.items())
-        works = sum(row["metrics"]["works"] for row in tried)
-        lines.append((family, str(len(tried)), str(works), listed))
-    versions = rows[-1]["versions"]
-    packages = ", ".join(f"{name} {versions[name]}" for name in ("torch", "torchvision", "mmdet"))
-    works = sum(row["metrics"]["works"] for row in rows)
-    return (
-        f"{works} of {len(rows)} configs of {len(lines)} families work "
-        f"({max(row['date'] for row in rows)}, {packages}).\n\n"
-        + markdown(("family", "tried", "work", "what does not, and why"), lines)
-    )
-
-
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A GitHub-flavoured table; columns of numbers are set to the right."""
+    """Format a GitHub-flavoured table; columns of numbers are right-aligned."""
     numeric = [all(re.fullmatch(r"[+-]?[\d,.]*", row[i]) for row in rows) for i in range(len(head))]
     lines = [head, ["---:" if right else "---" for right in numeric], *rows]
     return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
@@ -112,8 +86,6 @@ def _replaced(found: re.Match[str], folder: Path) -> str:
         from .comparison import table as table_of_paper
 
         table = table_of_paper(name.removeprefix("papers/"), folder)
-    elif name == "mmdet/families":
-        table = families_table(results.read("mmdet", folder).rows)
     elif name.endswith(".csv"):
         with open(folder.parent / name, newline="", encoding="utf-8") as file:
             head, *rows = csv.reader(file)
@@ -125,7 +97,7 @@ def _replaced(found: re.Match[str], folder: Path) -> str:
 
 
 def _cell(row: results.Row, column: str) -> str:
-    """``metrics.mAP:.1f`` of a row; empty where the row has no such field."""
+    """The cell of a column such as ``metrics.mAP:.1f``; empty if the row has no such field."""
     field, _, form = column.partition(":")
     value: Any = row
     for key in field.split("."):

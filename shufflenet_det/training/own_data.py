@@ -10,7 +10,7 @@ from mmengine.logging import MMLogger
 from ..config_files import find_config
 from ..data.commands import FRACTIONS, write
 from ..data.formats import read_source
-from ..data.subsets import split
+from ..data.split import split
 
 BASE = "own_dataset"
 IMAGES_SEEN = 8000

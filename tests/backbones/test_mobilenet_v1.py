@@ -80,25 +80,3 @@ def test_complexity_is_table_6(factor, multiply_adds):
     parameters = sum(p.numel() for p in net.parameters())
     assert round((multiply_adds(net, IMAGE) + classifier) / 1e6) == million_multiply_adds
     assert round((parameters + classifier + 1000) / 1e6, 1) == million_parameters
-
-
-@pytest.mark.parametrize("factor", MOBILENET_FACTORS)
-def test_multiply_adds_are_equation_5s(factor, multiply_adds):
-    """Depthwise D_K² M D_F², pointwise M N D_F², and the stem's."""
-    total = 0
-    for row, (stride, channels, out, side) in enumerate(scaled(factor)):
-        kernel = 9 if not out or row == 0 else 1
-        total += kernel * channels * (out or 1) * (side // stride) ** 2
-    assert multiply_adds(on_meta(factor), IMAGE) == total
-
-
-def test_pointwise_convolutions_have_the_papers_share(multiply_adds):
-    """Sec. 3.2: 95 % of the computation and 75 % of the parameters."""
-    pointwise = [(c * out, c * out * side**2) for _, c, out, side in TABLE_1[1:] if out]
-    weights, computation = map(sum, zip(*pointwise, strict=True))
-    net = on_meta(1.0)
-    counted = [m.weight.numel() for m in net.modules() if getattr(m, "kernel_size", 0) == (1, 1)]
-    assert sum(counted) == weights
-    assert round(100 * computation / (multiply_adds(net, IMAGE) + 1_024_000)) == 95
-    convolutions = sum(m.weight.numel() for m in net.modules() if isinstance(m, nn.Conv2d))
-    assert round(100 * weights / (convolutions + 1_025_000)) == 75

@@ -30,36 +30,10 @@ def classifier(net):
     return net.out_channels[-1] * 1000
 
 
-def closed_form(stem, stages):
-    """Of units of three separable convolutions, ratio 4, and 1x1 convolutions as shortcuts."""
-
-    def separable(channels, out):
-        return 9 * channels + channels * out
-
-    total, channels, side = 27 * stem * 112**2, stem, 56
-    for out, units in zip(stages, UNITS, strict=True):
-        side //= 2
-        for unit in range(units):
-            mid = out // 4
-            total += side**2 * (
-                separable(channels, mid) + separable(mid, mid) + separable(mid, out)
-            )
-            total += side**2 * channels * out * (unit == 0)
-            channels = out
-    return total + channels * 1000
-
-
 @pytest.mark.parametrize("factor", XCEPTION_FACTORS)
 def test_complexity_is_table_8(factor, multiply_adds):
     net = on_meta(factor)
     assert round((multiply_adds(net, IMAGE) + classifier(net)) / 1e6) == TABLE_8[factor]
-
-
-@pytest.mark.parametrize("factor", XCEPTION_FACTORS)
-def test_multiply_adds_are_the_closed_forms(factor, multiply_adds):
-    net = on_meta(factor)
-    expected = closed_form(net.out_channels[0], net.out_channels[1:])
-    assert multiply_adds(net, IMAGE) + classifier(net) == expected
 
 
 def test_widths_are_multiples_of_xception39():
@@ -72,14 +46,7 @@ def test_widths_are_multiples_of_xception39():
 def test_light_heads_widths_need_more_than_its_145_million(multiply_adds):
     net = on_meta(stage_channels=LIGHT_HEAD_STAGES)
     assert net.out_channels == (LIGHT_HEAD_STEM, *LIGHT_HEAD_STAGES)
-    counted = multiply_adds(net, IMAGE) + classifier(net)
-    assert counted == closed_form(LIGHT_HEAD_STEM, LIGHT_HEAD_STAGES)
-    assert round(counted / 1e6, 1) == 179.0
-
-
-def test_stages_have_the_units_of_light_heads_table_7():
-    net = on_meta()
-    assert tuple(len(getattr(net, f"stage{s}")) for s in (2, 3, 4)) == UNITS
+    assert round((multiply_adds(net, IMAGE) + classifier(net)) / 1e6, 1) == 179.0
 
 
 class Restated:

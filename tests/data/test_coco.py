@@ -140,7 +140,7 @@ def test_a_server_without_ranges_starts_anew(server, tmp_path):
 @pytest.mark.parametrize("ranges", [True, False])
 def test_failures_without_progress_end_in_one_sentence(server, tmp_path, ranges):
     server.ranges, server.cuts = ranges, [1_000] + [0 if ranges else 1_000] * 50
-    with pytest.raises(ConnectionError, match="is kept; the same command resumes"):
+    with pytest.raises(ConnectionError, match="Run the same command to resume"):
         download_coco(tmp_path, archives=parts(server))
     assert (tmp_path / "val2017.part.zip").read_bytes() == CONTENT[:1_000]
     assert not (tmp_path / "val2017").exists()
@@ -237,7 +237,7 @@ def test_annotations_are_whole_with_the_two_files_that_detection_needs(tmp_path)
 def test_half_a_folder_is_named_and_left(server, tmp_path):
     (tmp_path / "val2017").mkdir()
     (tmp_path / "val2017" / "mine.jpg").write_bytes(b"mine")
-    with pytest.raises(FileExistsError, match="with 1 files; the whole part has 8"):
+    with pytest.raises(FileExistsError, match="with 1 files; the complete part has 8"):
         download_coco(tmp_path, archives=parts(server))
     assert (tmp_path / "val2017" / "mine.jpg").read_bytes() == b"mine"
 

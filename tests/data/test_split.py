@@ -1,97 +1,72 @@
-"""The check that a folder is the papers' split of COCO."""
+"""A split keeps its fractions, classes and groups, and repeats with its seed."""
 
-import json
+from collections import Counter
 
+import cv2
+import numpy as np
 import pytest
 
-from shufflenet_det.data import COCO_2017, PAPERS_SPLIT, check_papers_split
-from shufflenet_det.data.split import Counts
-
-SMALL = {"train2017": Counts(3, 5), "val2017": Counts(2, 1)}
+from shufflenet_det.data.split import near_duplicates, split
 
 
-@pytest.fixture
-def folder(tmp_path):
-    """A folder that is ``SMALL``, and its annotation files, to be changed and written again."""
-    contents = {}
-    for split, ids in (("train2017", (1, 2, 3)), ("val2017", (10, 11))):
-        (tmp_path / split).mkdir()
-        images = [{"id": i, "file_name": f"{i:012}.jpg"} for i in ids]
-        for image in images:
-            (tmp_path / split / image["file_name"]).touch()
-        boxes = [{"image_id": ids[0], "id": i} for i in range(SMALL[split].boxes)]
-        contents[split] = {"images": images, "annotations": boxes, "categories": []}
-
-    def write():
-        (tmp_path / "annotations").mkdir(exist_ok=True)
-        for split, content in contents.items():
-            path = tmp_path / "annotations" / f"instances_{split}.json"
-            path.write_text(json.dumps(content))
-        return tmp_path
-
-    return contents, write
+def made(images=100, classes=3):
+    random = np.random.default_rng(0)
+    content = {"images": [], "annotations": [], "categories": []}
+    content["categories"] = [{"id": number, "name": str(number)} for number in range(classes)]
+    for number in range(images):
+        content["images"].append(
+            {"id": number, "file_name": f"{number // 4}_{number}.jpg", "width": 9, "height": 9}
+        )
+        for label in random.choice(classes, random.integers(0, 5), p=[0.8, 0.15, 0.05]):
+            box = {"id": len(content["annotations"]), "image_id": number}
+            content["annotations"].append(box | {"category_id": int(label), "bbox": [1, 1, 2, 2]})
+    return content
 
 
-def test_the_papers_images_are_all_of_2014_but_minival():
-    # COCO 2014 has 82,783 train and 40,504 val images; minival has 5000 of the latter.
-    assert PAPERS_SPLIT["train2017"].images == 82_783 + 40_504 - 5_000
-    assert PAPERS_SPLIT["val2017"].images == 5_000
-    assert {name: COCO_2017[name].files for name in PAPERS_SPLIT} == {
-        name: counts.images for name, counts in PAPERS_SPLIT.items()
-    }
+def test_fractions_hold_for_images_and_for_every_class():
+    content = made(400)
+    parts = split(content, {"train": 0.7, "val": 0.2, "test": 0.1})
+    ids = [image["id"] for part in parts.values() for image in part["images"]]
+    assert sorted(ids) == list(range(400))
+    total = Counter(box["category_id"] for box in content["annotations"])
+    for part, share in (("train", 0.7), ("val", 0.2), ("test", 0.1)):
+        assert abs(len(parts[part]["images"]) - share * 400) <= 4
+        counts = Counter(box["category_id"] for box in parts[part]["annotations"])
+        for label, n in total.items():
+            assert abs(counts[label] - share * n) <= max(3, 0.06 * n)
 
 
-def test_what_fits_is_counted(folder):
-    assert check_papers_split(folder[1](), SMALL) == SMALL
+def test_groups_stay_together_and_seeds_repeat():
+    content = made()
+    options = {"group_by": r"^(\d+)_"}
+    parts = split(content, {"train": 0.5, "val": 0.5}, **options)
+    groups = [{i["file_name"].split("_")[0] for i in part["images"]} for part in parts.values()]
+    assert not groups[0] & groups[1]
+    assert parts == split(content, {"train": 0.5, "val": 0.5}, **options)
+    assert parts != split(content, {"train": 0.5, "val": 0.5}, seed=1, **options)
 
 
-def share_an_image(contents):
-    contents["val2017"]["images"][0]["id"] = 2
+def test_near_duplicates_are_found_and_stay_in_one_part(tmp_path):
+    random = np.random.default_rng(0)
+    content = made(8)
+    for number in range(0, 8, 2):
+        coarse = cv2.resize(random.integers(0, 256, (8, 9, 3), np.uint8), (90, 80))
+        names = [content["images"][number + i]["file_name"] for i in range(2)]
+        cv2.imwrite(str(tmp_path / names[0]), coarse)
+        cv2.imwrite(str(tmp_path / names[1]), cv2.resize(coarse, (60, 50)), [1, 60])
+    paths = [tmp_path / image["file_name"] for image in content["images"]]
+    assert near_duplicates(paths) == [(0, 1), (2, 3), (4, 5), (6, 7)]
+    parts = split(content, {"train": 0.5, "val": 0.5}, root=tmp_path)
+    for part in parts.values():
+        assert len({image["id"] // 2 for image in part["images"]}) == len(part["images"]) / 2
 
 
-def repeat_an_image(contents):
-    contents["train2017"]["images"][1]["id"] = 1
+@pytest.mark.parametrize("fractions", [{"train": 0.5, "val": 0.4}, {"train": 1.0, "val": 0.0}])
+def test_fractions_that_do_not_add_up(fractions):
+    with pytest.raises(ValueError, match="add up to 1"):
+        split(made(), fractions)
 
 
-WRONG = {
-    "train2017 has 2 images, not 3": lambda c: c["train2017"]["images"].pop(),
-    "train2017 has 4 boxes, not 5": lambda c: c["train2017"]["annotations"].pop(),
-    "val2017 has 2 boxes, not 1": lambda c: c["val2017"]["annotations"].append({"image_id": 11}),
-    "1 images of val2017 are in train2017, too": share_an_image,
-    "train2017 has 1 image ids twice": repeat_an_image,
-    "1 boxes of val2017 belong to none of its images": (
-        lambda c: c["val2017"]["annotations"][0].update(image_id=1)
-    ),
-    "1 images are not in": lambda c: c["val2017"]["images"][1].update(file_name="lost.jpg"),
-}
-
-
-@pytest.mark.parametrize("problem", WRONG)
-def test_what_does_not_fit_is_listed(problem, folder):
-    contents, write = folder
-    WRONG[problem](contents)
-    root = write()
-    with pytest.raises(ValueError) as raised:
-        check_papers_split(root, SMALL)
-    assert problem in str(raised.value) and str(root) in str(raised.value)
-
-
-def test_a_small_set_in_cocos_layout_is_not_taken_for_coco(tool, demo_data, capsys):
-    with pytest.raises(SystemExit) as ended:
-        tool("check_dataset.py", demo_data)
-    assert ended.value.code == 2
-    assert "train2017 has 12 images, not 118,287" in capsys.readouterr().err
-
-
-def test_what_is_not_there_or_no_annotation_file_is_named(folder):
-    root = folder[1]()
-    with pytest.raises(FileNotFoundError, match=r"instances_train2017\.json.*download-coco"):
-        check_papers_split(root / "train2017", SMALL)
-    unfit = '{"images": [{"id": [1], "file_name": "a"}], "annotations": []}'
-    deep = "[" * 100_000
-    ids = ["1e400", "Infinity", "true", '"7"', "1.5"]
-    odd = [f'{{"images": [{{"id": {i}, "file_name": "a"}}], "annotations": []}}' for i in ids]
-    for text in (*odd, "{", "[]", "{}", '{"images": [], "annotations": [{"id": 1}]}', unfit, deep):
-        (root / "annotations" / "instances_val2017.json").write_text(text)
-        with pytest.raises(ValueError, match=r"instances_val2017\.json is no COCO"):
-            check_papers_split(root, SMALL)
+def test_fewer_images_than_parts():
+    with pytest.raises(ValueError, match="cannot be split"):
+        split(made(1), {"train": 0.5, "val": 0.5})

@@ -1,6 +1,7 @@
 """Light-Head R-CNN: its heads against mmdet's and against a restatement, and the whole detector."""
 
 import copy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from mmdet.models.dense_heads import RPNHead
 from mmdet.models.roi_heads import ConvFCBBoxHead
 from mmdet.registry import MODELS, TASK_UTILS
 from mmdet.testing import demo_mm_inputs
-from mmengine.config import ConfigDict
+from mmengine.config import Config, ConfigDict
 from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapper
 from mmengine.structures import InstanceData
@@ -18,6 +19,7 @@ from torch import nn
 import shufflenet_det.detectors  # noqa: F401  # registers the heads
 from shufflenet_det.host.amp import Bfloat16OptimWrapper
 
+ROOT = Path(__file__).parent.parent.parent
 CLASSES = 4
 ALIGN = {"type": "PSRoIAlign", "output_size": 7}
 OFFICIAL_ALIGN = {**ALIGN, "pool_mode": "max", "aligned": False}
@@ -29,52 +31,20 @@ SAMPLER = {"type": "RandomSampler", "num": 100_000, "pos_fraction": 1.0}
 
 
 def detector_config(roi_layer=OFFICIAL_ALIGN, out_indices=(2, 3), stride=32, **bbox_head):
-    channels = {1: 48, 2: 96, 3: 192}
-    nms = {"type": "nms", "iou_threshold": 0.7}
-    proposals = {"nms_pre": 200, "max_per_img": 100, "nms": nms, "min_bbox_size": 0}
-    anchors = {"strides": [16], "scales": [2, 4, 8, 16, 32], "ratios": [0.5, 1.0, 2.0]}
-    rpn_sampler = {"num": 256, "pos_fraction": 0.5, "add_gt_as_proposals": False}
-    return ConfigDict(
-        type="FasterRCNN",
-        data_preprocessor={"type": "DetDataPreprocessor", "std": [60] * 3, "mean": [115] * 3},
-        backbone={"type": "ShuffleNetV2", "widen_factor": 0.5, "out_indices": out_indices},
-        rpn_head={
-            "type": "LightHeadRPNHead",
-            "in_channels": channels[out_indices[0]],
-            "anchor_generator": {"type": "AnchorGenerator", **anchors},
-            "loss_cls": {"type": "CrossEntropyLoss", "use_sigmoid": False},
-            "loss_bbox": {"type": "SmoothL1Loss", "beta": 1 / 9},
-        },
-        roi_head={
-            "type": "LightHeadRoIHead",
-            "thin_conv": {"type": "LargeSeparableConv", "in_channels": channels[out_indices[-1]]},
-            "bbox_roi_extractor": {
-                "type": "PSRoIExtractor",
-                "roi_layer": roi_layer,
-                "out_channels": 10,
-                "featmap_strides": [stride],
-            },
-            "bbox_head": {"type": "LightHeadBBoxHead", "num_classes": CLASSES, **bbox_head},
-        },
-        train_cfg={
-            "rpn": {
-                "assigner": {**ASSIGNER, "pos_iou_thr": 0.7, "neg_iou_thr": 0.3},
-                "sampler": {"type": "RandomSampler", **rpn_sampler},
-                "allowed_border": 0,
-                "pos_weight": -1,
-            },
-            "rpn_proposal": proposals,
-            "rcnn": {"assigner": ASSIGNER, "sampler": SAMPLER, "pos_weight": -1},
-        },
-        test_cfg={
-            "rpn": proposals,
-            "rcnn": {
-                "score_thr": 0.0,
-                "nms": {"type": "nms", "iou_threshold": 0.5},
-                "max_per_img": 100,
-            },
-        },
-    )
+    """The shipped detector on a small backbone, with fewer proposals."""
+    cfg = Config.fromfile(ROOT / "configs/_base_/light_head_rcnn.py").model
+    channels = {2: 96, 3: 192}
+    cfg.type = "FasterRCNN"
+    cfg.data_preprocessor = {"type": "DetDataPreprocessor", "std": [60] * 3, "mean": [115] * 3}
+    cfg.backbone = {"type": "ShuffleNetV2", "widen_factor": 0.5, "out_indices": out_indices}
+    cfg.rpn_head.in_channels = channels[out_indices[0]]
+    cfg.roi_head.thin_conv.in_channels = channels[out_indices[-1]]
+    cfg.roi_head.bbox_roi_extractor.roi_layer = roi_layer
+    cfg.roi_head.bbox_roi_extractor.featmap_strides = [stride]
+    cfg.roi_head.bbox_head.update(num_classes=CLASSES, **bbox_head)
+    for proposals in (cfg.train_cfg.rpn_proposal, cfg.test_cfg.rpn):
+        proposals.update(nms_pre=200, max_per_img=100)
+    return cfg
 
 
 def build(cfg):
@@ -281,10 +251,9 @@ def test_rois_are_chosen_by_losses_of_overlap_too():
 
 
 def test_the_rpn_reads_the_first_map_alone():
-    cfg = detector_config()
-    rpn_cfg = {**cfg.rpn_head, "train_cfg": cfg.train_cfg.rpn, "test_cfg": cfg.test_cfg.rpn}
-    ours = build(rpn_cfg)
-    theirs = RPNHead(**{k: v for k, v in ConfigDict(rpn_cfg).items() if k != "type"})
+    cfg = detector_config().rpn_head
+    ours = build(cfg)
+    theirs = RPNHead(**{k: v for k, v in cfg.items() if k != "type"})
     theirs.load_state_dict(ours.state_dict())
     c4, c5 = torch.randn(2, 96, 6, 8), torch.randn(2, 192, 3, 4)
     for our_maps, their_maps in zip(ours((c4, c5)), theirs((c4,)), strict=True):

@@ -259,7 +259,7 @@ def test_the_extractors_mistakes_are_named(feature, rois):
         extractor(featmap_strides=(16, 32))
     with pytest.raises(ValueError, match=r"'RoIAlign': must be one of \('PSRoIAlign', 'PSRoIPoo"):
         extractor({"type": "RoIAlign", "output_size": 7})
-    with pytest.raises(ValueError, match=r"^2 maps were given: RoIs are read from one"):
+    with pytest.raises(ValueError, match=r"^2 maps were given: must be one"):
         extractor()((feature, feature), rois)
-    with pytest.raises(ValueError, match=r"map has 18 channels: 3 .* of 3x3 bins need 27"):
+    with pytest.raises(ValueError, match=r"map has 18 channels: must be 27, for 3 .* of 3x3"):
         extractor(out_channels=3)((feature,), rois)

@@ -42,7 +42,7 @@ def test_a_method_that_is_a_backbone():
 def test_configs_train_and_predict(tmp_path):
     """DCN v2 with large offsets, a masked convolution, one that is not applicable; then resumed."""
     page = tmp_path / "page.md"
-    page.write_text("before\n<!-- table: mmdet/families -->\n<!-- end of table -->\nafter\n")
+    page.write_text("before\n<!-- table: mmdet -->\n<!-- end of table -->\nafter\n")
     folder = stock_configs.all_configs()[0].parent.parent
     names = (
         "dyhead/atss_r50-caffe_fpn_dyhead_1x_coco.py",
@@ -58,9 +58,7 @@ def test_configs_train_and_predict(tmp_path):
         assert run_tool("check_mmdet", arguments) == 0
     assert len(json.loads((tmp_path / "mmdet.json").read_text())["rows"]) == 1
     assert page.read_text().startswith("before") and page.read_text().endswith("after\n")
-    assert "| tridentnet | 1 | 0 | `tridentnet_r50-caffe_1x_coco`: not applicable" in (
-        page.read_text()
-    )
+    assert "| tridentnet/tridentnet_r50-caffe_1x_coco.py | not applicable" in page.read_text()
 
 
 def test_a_config_that_ends_the_process_is_a_result(tmp_path):

@@ -1,10 +1,11 @@
-"""Results as data, and the pages' tables that are made from them."""
+"""Results as data, and the tables of the pages, which are generated from them."""
 
 import json
 
 import pytest
 
 from shufflenet_det import cli
+from shufflenet_det.config_files import config_names
 from shufflenet_det.papers import report, results, tables
 
 ROW = {
@@ -29,7 +30,7 @@ def folder(tmp_path):
     return tmp_path / "results"
 
 
-def test_the_files_of_the_repository_keep_to_the_schema(root):
+def test_the_files_of_the_repository_follow_the_schema(root):
     for path in (root / "results").glob("*.json"):
         found = results.read(path.stem, root / "results")
         assert found.rows and found.title
@@ -38,12 +39,12 @@ def test_the_files_of_the_repository_keep_to_the_schema(root):
             assert not row["config"] or (root / "configs" / row["config"]).is_file()
 
 
-def test_the_pages_show_what_is_in_the_results(root):
+def test_the_pages_show_the_results(root):
     """Run `shufflenet-det tables` if this fails."""
     assert tables.update_pages(root, check=True) == []
 
 
-def test_a_row_is_added_or_replaces_its_like(folder):
+def test_a_row_is_added_or_replaces_the_same_experiment(folder):
     results.add("set", {**ROW, "name": "V1", "metrics": {"mAP": 40.0}}, folder=folder)
     results.add("set", {**ROW, "metrics": {"mAP": 37.0}, "date": "2026-11-26"}, folder=folder)
     found = results.read("set", folder)
@@ -51,7 +52,7 @@ def test_a_row_is_added_or_replaces_its_like(folder):
     assert found.columns == COLUMNS
 
 
-def test_what_rows_share_may_stand_once(folder):
+def test_rows_inherit_shared_fields(folder):
     path = folder / "set.json"
     content = json.loads(path.read_text())
     shared = content["rows"][0]
@@ -78,7 +79,7 @@ def test_what_rows_share_may_stand_once(folder):
         ({"gpu": "none"}, "unknown fields: gpu"),
     ],
 )
-def test_a_row_that_does_not_belong_is_refused_and_nothing_is_written(folder, change, named):
+def test_an_invalid_row_is_refused_and_nothing_is_written(folder, change, named):
     before = (folder / "set.json").read_bytes()
     with pytest.raises(ValueError, match=named):
         results.add("set", {**ROW, "name": "V1", **change}, folder=folder)
@@ -97,7 +98,7 @@ def test_provenance_fills_a_row(folder):
     assert "torch" in results.read("set", folder).rows[-1]["versions"]
 
 
-def test_tables_are_made_between_their_marks(folder, capsys):
+def test_tables_are_generated_between_their_marks(folder, capsys):
     page = folder.parent / "README.md"
     page.write_text("a\n<!-- table: set | mAP; backbone -->\nold\n<!-- end of table -->\nb\n")
     root = ["--root", str(folder.parent)]
@@ -112,23 +113,23 @@ def test_tables_are_made_between_their_marks(folder, capsys):
 
 
 @pytest.mark.parametrize("mark", ["nothing", "set | mIoU"])
-def test_a_table_that_there_is_not_is_named_with_its_page(folder, capsys, mark):
+def test_an_unknown_table_is_named_with_its_page(folder, capsys, mark):
     (folder.parent / "README.md").write_text(f"<!-- table: {mark} -->\n<!-- end of table -->\n")
     assert cli.main(["tables", "--root", str(folder.parent)]) == 2
     error = capsys.readouterr().err
     assert "README.md" in error and mark.split()[-1] in error
 
 
-def test_the_configs_with_a_cost_are_there(root):
+def test_the_configs_with_a_cost_exist(root):
     """A new config needs no row to pass the tests: `shufflenet-det tables --count` adds it."""
     listed = {row["name"] for row in results.read("configs", root / "results").rows}
-    assert len(listed) > 40 and listed <= set(report.config_files(root))
+    assert len(listed) > 40 and listed <= {f"{name}.py" for name in config_names()}
 
 
 @pytest.mark.parametrize("name", ["ssdlite320_shufflenet_coco.py", "pretrain/xception_imagenet.py"])
-def test_a_listed_cost_is_counted_again(root, name):
+def test_a_listed_cost_is_the_counted_one(root, name):
     (row,) = [r for r in results.read("configs", root / "results").rows if r["name"] == name]
-    shape, parameters, multiply_adds = report.count_config(root / "configs" / name)
-    assert row["options"]["shape"] == shape
-    assert row["metrics"]["parameters_m"] == pytest.approx(parameters, abs=0.005)
-    assert row["metrics"]["multiply_adds_g"] == pytest.approx(multiply_adds / 1e3, abs=0.005)
+    (height, width), total = report.count_config(name)
+    assert row["options"]["shape"] == f"{height}x{width}"
+    assert row["metrics"]["parameters_m"] == pytest.approx(total.parameters / 1e6, abs=0.005)
+    assert row["metrics"]["multiply_adds_g"] == pytest.approx(total.multiply_adds / 1e9, abs=0.005)
