@@ -45,11 +45,10 @@ def run(args: argparse.Namespace) -> None:
         args.config,
         data_root=args.data_root,
         batch_size=args.batch_size,
-        weights=args.weights,
         **run_options(args),
     )
     if args.eval_only:
-        metrics = pretraining.evaluate(cfg)
+        metrics = pretraining.evaluate(cfg, args.weights)
         print(", ".join(f"{name} {value:.2f} %" for name, value in metrics.items()))
     else:
         pretraining.pretrain(cfg, amp=args.amp, ema=args.ema, resume=args.resume)

@@ -1,4 +1,4 @@
-"""Backbones trained as image classifiers, as the papers did, and the accuracy of any file."""
+"""Pretrain backbones as image classifiers, as the papers do, and evaluate any checkpoint."""
 
 from .classifier import ImageClassifier, ImageFolder, TopKAccuracy
 from .runs import evaluate, load_pretrain_config, pretrain

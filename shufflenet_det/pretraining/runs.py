@@ -1,6 +1,5 @@
-"""Pretraining and evaluation from a config: what the command ``pretrain`` calls."""
+"""Pretraining and evaluation from a config, for the command ``pretrain``."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,11 @@ from ..data.synthetic import CLASS_SIDE, SHAPES
 from ..training import build_runner, load_run_config, train
 from ..training.fitting import bare_model
 from ..weights import needed_arguments, read_weights
+from ..weights.recognition import Weights
 
-DEMO_ROOT = "data/demo_classes"
 DEMO_EPOCHS = 24
-DEMO_BATCH = 32
-DEMO_CROP = 64  # pixels of a side
-DEMO_AREA = (0.6, 1.0)  # of the image, in a training crop: a shape cut in half is none
+DEMO_CROP = 64  # side in pixels
+DEMO_AREA = (0.6, 1.0)  # of the image in a training crop; smaller crops would cut the shapes
 
 
 def load_pretrain_config(
@@ -31,22 +29,20 @@ def load_pretrain_config(
     work_dir: str | None = None,
     launcher: str = "none",
     demo: bool = False,
-    weights: str | None = None,
 ) -> Config:
-    """Read a config of ``configs/pretrain`` and fit it to a run.
+    """Load a config of ``configs/pretrain`` and prepare it for a run.
 
     Args:
-        path: The config's file.
-        cfg_options, work_dir, launcher: As :func:`.training.load_run_config` takes them.
-        data_root: A folder as ImageNet's; None is the config's.
-        batch_size: Images of a training step in all processes together; None: the config's images
-            of a process in each.
-        demo: Run for minutes on ten synthetic classes, generated on first use.
-        weights: A checkpoint for :func:`evaluate`: the model becomes the one that it was trained
-            in, with its classifier and its images.
+        path: A config file, or the name of a shipped config.
+        cfg_options, work_dir, launcher: See :func:`.training.load_run_config`.
+        data_root: A folder in ImageNet's layout; None: the config's.
+        batch_size: Images of a training step over all processes; None: each process takes the
+            config's batch size.
+        demo: Train for minutes on ten synthetic classes, which are generated on first use.
 
     Raises:
-        OSError, ValueError: Config, folders, batch or weights are missing or do not fit together.
+        OSError: The config does not exist.
+        ValueError: The config or an option does not fit.
     """
     options = dict(cfg_options or {})
     root = {"data_root": data_root} if data_root is not None else {}
@@ -63,66 +59,105 @@ def load_pretrain_config(
         if "train_dataloader.batch_size" in options:
             raise ValueError("--batch-size and train_dataloader.batch_size=… cannot be combined")
         cfg.train_dataloader.batch_size = _images_per_process(cfg, batch_size)
-    if weights is not None:
-        _use_weights(cfg, weights)
-    splits = ("val",) if weights is not None else ("train", "val")
-    _check_folders([cfg[f"{split}_dataloader"].dataset.root for split in splits], cfg)
     return cfg
 
 
 def pretrain(
     cfg: Config, *, amp: bool = False, ema: bool = False, resume: str | None = None
 ) -> None:
-    """Train a classifier; ``amp`` and ``resume`` are those of :func:`.training.train`.
+    """Train a classifier.
 
-    With ``ema``, an exponential moving average of weights and running statistics is what is
-    validated and what a checkpoint gives to a detector.
+    Args:
+        cfg: A config from :func:`load_pretrain_config`.
+        amp, resume: See :func:`.training.train`.
+        ema: Keep an exponential moving average of weights and running statistics. Validation uses
+            the average, and a checkpoint gives it to a detector.
+
+    Raises:
+        FileNotFoundError: A folder of images does not exist.
+        ValueError: The classes of the folders do not fit the config.
     """
+    _check_folders(cfg, "train", "val")
     if ema:
         average = {"type": "EMAHook", "ema_type": "ExpMomentumEMA", "update_buffers": True}
         cfg.custom_hooks = [*cfg.get("custom_hooks", []), average]
     train(cfg, amp=amp, resume=resume)
 
 
-def evaluate(cfg: Config) -> dict[str, float]:
-    """The ``accuracy/top1`` and ``accuracy/top5`` of the config's weights on ``val``, in %.
+def evaluate(cfg: Config, checkpoint: str) -> dict[str, float]:
+    """Evaluate a checkpoint on the validation images: ``accuracy/top1`` and ``accuracy/top5`` in %.
+
+    Args:
+        cfg: A config from :func:`load_pretrain_config`. Network, classifier and preprocessing are
+            replaced by those of the checkpoint.
+        checkpoint: A published ShuffleNet classifier, or a checkpoint of :func:`pretrain`.
 
     Raises:
-        ValueError: Tensors of the backbone are missing or left over.
+        FileNotFoundError: The checkpoint or the folder of images does not exist.
+        ValueError: The checkpoint has no classifier, or tensors of the backbone are missing or left
+            over; the classes of the folder do not fit the checkpoint.
     """
+    weights = read_weights(checkpoint)
+    if "weight" not in weights.classifier:
+        raise ValueError(f"{checkpoint!r} has no classifier, so it has no accuracy")
+    cfg.model = model_of(weights, cfg.model)
+    _check_folders(cfg, "val")
+    cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
+    cfg.test_cfg = {"type": "TestLoop"}
     runner = build_runner(cfg)
     model = bare_model(runner)
     model.backbone.init_weights()
-    checkpoint = cfg.model.backbone.init_cfg.checkpoint
-    model.head.fc.load_state_dict(read_weights(checkpoint).classifier)
+    model.head.fc.load_state_dict(weights.classifier)
     return runner.test()
 
 
-def _check_folders(roots: Sequence[str], cfg: Config) -> None:
-    """Raise unless folders hold the classifier's number of classes, the same in each."""
+def model_of(weights: Weights, model: Config) -> dict[str, Any]:
+    """The config of the classifier in a checkpoint.
+
+    ``model`` is the config of another classifier; its preprocessing is used if the checkpoint does
+    not record one.
+    """
+    images = weights.images.data_preprocessor() if weights.images else {}
+    return {
+        "type": model.type,
+        "num_classes": weights.classifier["weight"].shape[0],
+        "bias": "bias" in weights.classifier,
+        "data_preprocessor": {**model.data_preprocessor, **images},
+        "backbone": {
+            "type": f"shufflenet_det.{weights.network}",
+            **needed_arguments(weights),
+            "out_indices": (NETWORKS[weights.network].LAST_LEVEL,),
+            "init_cfg": {"type": "Pretrained", "checkpoint": weights.name},
+        },
+    }
+
+
+def _check_folders(cfg: Config, *splits: str) -> None:
+    """Check that the image folders exist and have the classifier's number of classes, the same."""
+    roots = [cfg[f"{split}_dataloader"].dataset.root for split in splits]
     for root in roots:
         if not Path(root).is_dir():
             raise FileNotFoundError(
-                f"The images are not there: looked for {root!r}. Give a folder in "
-                "ImageNet's layout, ROOT/train/CLASS/*.jpg and ROOT/val/CLASS/*.jpg, with "
-                "`--data-root ROOT`; `--demo` runs the same config on small synthetic data."
+                f"folder of images {root!r} not found. Give a folder in ImageNet's layout, "
+                "ROOT/train/CLASS/*.jpg and ROOT/val/CLASS/*.jpg, with `--data-root ROOT`; "
+                "`--demo` runs the same config on small synthetic data"
             )
-    first, *others = found = [datasets.ImageFolder(root) for root in roots]
+    first, *others = [datasets.ImageFolder(root) for root in roots]
     for other in others:
         if differing := set(first.classes) ^ set(other.classes):
             raise ValueError(
-                f"{roots[0]!r} and {roots[1]!r} must have the same classes, and "
-                f"{min(differing)!r} is in one alone"
+                f"{first.root!r} and {other.root!r} must have the same classes, but only one of "
+                f"them has {min(differing)!r}"
             )
     if len(first.classes) != cfg.model.num_classes:
         raise ValueError(
-            f"{roots[0]!r} has {len(first.classes)} classes, and the classifier "
+            f"{first.root!r} has {len(first.classes)} classes, but the classifier has "
             f"{cfg.model.num_classes}: set --cfg-options model.num_classes={len(first.classes)}"
         )
     step = cfg.train_dataloader.batch_size * get_world_size()
-    if len(found) > 1 and len(first) < step:
+    if "train" in splits and len(first) < step:
         raise ValueError(
-            f"{roots[0]!r} has {len(first)} images, and a step takes {step}: give --batch-size"
+            f"{first.root!r} has {len(first)} images, but a step takes {step}: lower --batch-size"
         )
 
 
@@ -137,40 +172,16 @@ def _images_per_process(cfg: Config, batch_size: int) -> int:
     return batch_size // processes
 
 
-def _use_weights(cfg: Config, checkpoint: str) -> None:
-    """Let the model be the one that a checkpoint was trained in."""
-    weights = read_weights(checkpoint)
-    if "weight" not in weights.classifier:
-        raise ValueError(f"{checkpoint!r} has no classifier, so it has no accuracy")
-    old = cfg.model
-    cfg.model = {
-        "type": old.type,
-        "num_classes": weights.classifier["weight"].shape[0],
-        "bias": "bias" in weights.classifier,
-        "data_preprocessor": old.data_preprocessor,
-        "backbone": {
-            "type": f"shufflenet_det.{weights.network}",
-            **needed_arguments(weights),
-            "out_indices": (NETWORKS[weights.network].LAST_LEVEL,),
-            "init_cfg": {"type": "Pretrained", "checkpoint": checkpoint},
-        },
-    }
-    if weights.images is not None:
-        cfg.model.data_preprocessor.update(weights.images.data_preprocessor())
-    cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
-    cfg.test_cfg = {"type": "TestLoop"}
-
-
 def _use_demo_classes(cfg: Config) -> None:
-    """Point a config at the synthetic classes and shorten its schedule.
+    """Point a config at the synthetic classes, and shorten the training.
 
-    The network and the recipe stay; the learning rate follows the smaller batch.
+    Network and recipe do not change; the learning rate follows the smaller batch.
     """
-    cfg.data_root = str(make_demo_classes(DEMO_ROOT))
+    cfg.data_root = str(make_demo_classes("data/demo_classes"))
     cfg.model.num_classes = len(SHAPES)
     for split, side in (("train", DEMO_CROP), ("val", CLASS_SIDE)):
         loader = cfg[f"{split}_dataloader"]
-        loader.merge({"batch_size": DEMO_BATCH, "num_workers": 1})
+        loader.merge({"batch_size": 32, "num_workers": 1})
         loader.dataset.root = f"{cfg.data_root}/{split}"
         for step in loader.dataset.pipeline:
             if "size" in step:

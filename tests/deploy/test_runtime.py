@@ -235,7 +235,7 @@ def test_damaged_metadata_are_refused(file, tmp_path, damage):
     assert changed != entry.value
     entry.value = changed
     onnx.save(model, str(tmp_path / "damaged.onnx"))
-    with pytest.raises(ValueError, match=r"damaged\.onnx.*description is damaged"):
+    with pytest.raises(ValueError, match=r"damaged\.onnx.*metadata of shufflenet_det is damaged"):
         Detector(tmp_path / "damaged.onnx")
 
 

@@ -12,6 +12,7 @@ from torchvision.models import get_model
 
 from shufflenet_det import MobileNetV1, ShuffleNetV1, ShuffleNetV2, Xception
 from shufflenet_det.pretraining import ImageClassifier, load_pretrain_config
+from shufflenet_det.pretraining.runs import model_of
 from shufflenet_det.weights import load_pretrained, read_weights
 
 TORCHVISIONS = {0.5: "x0_5", 2.0: "x2_0"}
@@ -39,7 +40,7 @@ def small(num_classes=3, **kwargs):
 
 @pytest.fixture(scope="module", params=TORCHVISIONS)
 def twins(request, tmp_path_factory):
-    """torchvision's network and the classifier with its weights: (theirs, ours)."""
+    """torchvision's network, and our classifier with its weights."""
     theirs = get_model(f"shufflenet_v2_{TORCHVISIONS[request.param]}", weights=None)
     randomise(theirs).eval()
     path = tmp_path_factory.mktemp("torchvision") / "weights.pth"
@@ -62,7 +63,7 @@ def test_logits_are_torchvisions(twins, size):
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_the_loss_is_the_smoothed_cross_entropy(smoothing):
-    """(1 - e) of the right class's and e of the mean over all classes, as the authors have it."""
+    """As in the authors' code: 1 - e of the correct class and e of the mean over all classes."""
     model = randomise(small(label_smoothing=smoothing)).eval()
     x, labels = torch.randn(4, 3, 32, 32), torch.tensor([0, 2, 1, 2])
     log_p = F.log_softmax(model(x), dim=1)
@@ -79,7 +80,7 @@ def test_a_step_gives_every_parameter_a_gradient():
     assert all(p.grad is not None for p in model.parameters())
 
 
-def test_dropout_is_of_the_training():
+def test_dropout_is_active_only_in_training():
     model = randomise(small(dropout=0.5))
     x = torch.randn(2, 3, 64, 64)
     model.backbone.eval()
@@ -88,7 +89,7 @@ def test_dropout_is_of_the_training():
     assert torch.equal(model(x), model(x))
 
 
-def test_the_linear_layer_begins_small_and_may_have_no_bias():
+def test_the_linear_layer_starts_small_and_its_bias_is_optional():
     model = small(num_classes=1000, bias=False)
     model.init_weights()
     assert model.head.fc.bias is None
@@ -98,29 +99,26 @@ def test_the_linear_layer_begins_small_and_may_have_no_bias():
     assert biased.head.fc.bias.eq(0).all()
 
 
-@pytest.mark.parametrize("turned", [True, False])
-def test_images_come_as_bgr(turned):
+@pytest.mark.parametrize("flipped", [True, False])
+def test_the_preprocessor_takes_bgr_images(flipped):
     mean, std = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([4.0, 5.0, 6.0])
-    model = small(data_preprocessor={**BGR, "bgr_to_rgb": turned})
+    model = small(data_preprocessor={**BGR, "bgr_to_rgb": flipped})
     bgr = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8)
     data = model.data_preprocessor({"inputs": bgr, "data_samples": torch.tensor([0, 1])})
-    expected = (bgr.flip(1) if turned else bgr).float()
+    expected = (bgr.flip(1) if flipped else bgr).float()
     expected = (expected - mean[:, None, None]) / std[:, None, None]
     torch.testing.assert_close(data["inputs"], expected)
 
 
 @pytest.mark.parametrize("network", [ShuffleNetV1, ShuffleNetV2])
-def test_a_backbone_without_its_end_is_refused(network):
+def test_a_backbone_without_its_last_level_is_refused(network):
     with pytest.raises(ValueError, match=r"out_indices=\(1, 2\): .* stage4.* would not be built"):
         ImageClassifier(network(widen_factor=0.5, out_indices=(1, 2)))
 
 
-def test_an_unknown_mode_and_a_loss_of_nothing_are_refused():
-    x = torch.zeros(1, 3, 64, 64)
+def test_an_unknown_mode_is_refused():
     with pytest.raises(ValueError, match="mode='los': must be"):
-        small()(x, mode="los")
-    with pytest.raises(ValueError, match="data_samples"):
-        small()(x, mode="loss")
+        small()(torch.zeros(1, 3, 64, 64), mode="los")
 
 
 @pytest.mark.parametrize(("network", "arguments", "last"), VARIANTS)
@@ -139,16 +137,17 @@ def test_a_checkpoint_is_a_detectors_init_cfg(network, arguments, last, tmp_path
 
 
 @pytest.mark.parametrize(("network", "arguments", "last"), VARIANTS)
-def test_a_checkpoint_tells_its_whole_network(network, arguments, last, tmp_path, images, config):
-    """To an evaluation, whatever the config trains."""
+def test_an_evaluation_builds_the_network_of_the_checkpoint(
+    network, arguments, last, tmp_path, config
+):
     backbone = network(**arguments, out_indices=(last,))
     model = randomise(ImageClassifier(backbone, 3, bias=False, data_preprocessor=BGR)).eval()
     path = str(tmp_path / "epoch_1.pth")
     save_checkpoint({"meta": {}, "state_dict": get_state_dict(model)}, path)
-    cfg = load_pretrain_config(config, data_root=str(images), weights=path)
-    again = MODELS.build(cfg.model).eval()
+    weights = read_weights(path)
+    again = MODELS.build(model_of(weights, load_pretrain_config(config).model)).eval()
     again.backbone.init_weights()
-    again.head.fc.load_state_dict(read_weights(path).classifier)
+    again.head.fc.load_state_dict(weights.classifier)
     assert again.images == model.images
     x = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -156,7 +155,7 @@ def test_a_checkpoint_tells_its_whole_network(network, arguments, last, tmp_path
 
 
 @pytest.mark.parametrize("wrap", [lambda m: m, ExponentialMovingAverage, nn.DataParallel])
-def test_a_checkpoint_tells_its_images_and_its_classifier(wrap, tmp_path):
+def test_a_checkpoint_records_its_preprocessing_and_classifier(wrap, tmp_path):
     model = randomise(small(data_preprocessor=BGR))
     torch.save(wrap(model).state_dict(), tmp_path / "weights.pth")
     weights = read_weights(str(tmp_path / "weights.pth"))

@@ -1,8 +1,8 @@
-"""``--eval-only --weights FILE``: the accuracy that the file's own source has on the same folder.
+"""``--eval-only --weights FILE`` gives the accuracy of the checkpoint's own implementation.
 
-Each source's network has random weights and a linear layer fitted to its own features of the
-images, prepared as the source does, so that it knows all of them but those in the folder of another
-class: any other pixels, channels or weights would lose more.
+Each source's network has random weights and a linear layer that is fitted to its features of the
+images, with its own preprocessing. It classifies all images correctly, except those that lie in a
+wrong folder. Other preprocessing, channels or weights would lower the accuracy.
 """
 
 import numpy as np
@@ -15,7 +15,7 @@ from torchvision import transforms
 from torchvision.models import ShuffleNet_V2_X0_5_Weights, get_model
 
 CLASSES, IMAGES = 6, 30
-WRONG = 7  # images in the folder of another class
+WRONG = 7  # images in a wrong folder
 
 
 def labels():
@@ -25,7 +25,7 @@ def labels():
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """(the folder, its images in an order of their own)."""
+    """The folder, and its images in the order of :func:`labels`."""
     root = tmp_path_factory.mktemp("evaluation")
     rng = np.random.default_rng(0)
     images = [Image.fromarray(random_image(rng, 300, 260)) for _ in range(IMAGES)]
@@ -37,7 +37,7 @@ def folder(tmp_path_factory):
 
 
 def fitted(features):
-    """The (classes, channels) weight that puts the right class first, the others in their order."""
+    """The weight (classes, channels) that ranks the correct class first, the others by index."""
     right = nn.functional.one_hot(torch.as_tensor(labels()[0]), CLASSES).double()
     targets = 2 * right - torch.arange(CLASSES) / CLASSES
     return torch.linalg.lstsq(features.double(), targets, driver="gelsd").solution.T.float()
@@ -51,7 +51,7 @@ def accuracy(logits):
 
 @pytest.fixture
 def printed(tool, root, folder, tmp_path, capsys):
-    """What the program prints of a file."""
+    """Evaluate a state_dict; returns the program's last line."""
 
     def run(state, config="shufflenetv1_imagenet.py"):
         torch.save(state, tmp_path / "weights.pth")
@@ -71,7 +71,7 @@ def line(top1, top5):
 
 
 @pytest.mark.parametrize("config", ["shufflenetv1_imagenet.py", "shufflenetv2_2x_imagenet.py"])
-def test_torchvisions_own_accuracy_whatever_the_config_trains(folder, printed, config):
+def test_torchvisions_accuracy_with_any_config(folder, printed, config):
     model = randomise(get_model("shufflenet_v2_x0_5", weights=None, num_classes=CLASSES)).eval()
     prepare = ShuffleNet_V2_X0_5_Weights.IMAGENET1K_V1.transforms()
     x = torch.stack([prepare(image) for image in folder[1]])
@@ -106,7 +106,7 @@ SOURCES = {
 
 
 @pytest.mark.parametrize("source", SOURCES)
-def test_other_sources_own_accuracy(folder, printed, root, monkeypatch, source):
+def test_accuracy_of_other_sources(folder, printed, root, monkeypatch, source):
     monkeypatch.syspath_prepend(str(root / "tests" / "weights"))
     import published_networks
 

@@ -1,4 +1,4 @@
-"""Folders of images by class: what is read, and what is said of a wrong one."""
+"""Folders of images by class: reading them, and the errors for invalid ones."""
 
 import shutil
 
@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from torchvision import transforms
 
-from shufflenet_det.pretraining import ImageFolder, load_pretrain_config
+from shufflenet_det.pretraining import ImageFolder, load_pretrain_config, pretrain
 
 RESIZE = [
     {"type": "torchvision.transforms.v2.Resize", "size": 36},
@@ -35,8 +35,8 @@ def test_grey_images_and_images_with_alpha_are_read(tmp_path):
 
 
 SPOILT = {
-    "no val": (lambda r: shutil.rmtree(r / "val"), r"looked for '.*/val'.*--data-root.*--demo"),
-    "no train": (lambda r: shutil.rmtree(r / "train"), r"looked for '.*/train'"),
+    "no val": (lambda r: shutil.rmtree(r / "val"), r"'.*/val' not found.*--data-root.*--demo"),
+    "no train": (lambda r: shutil.rmtree(r / "train"), r"'.*/train' not found"),
     "val without classes": (
         lambda r: [shutil.rmtree(r / "val" / c) for c in "abc"],
         r"any class folder in .*/val",
@@ -47,15 +47,15 @@ SPOILT = {
     ),
     "a class more": (
         lambda r: shutil.copytree(r / "val" / "a", r / "val" / "aa"),
-        r"'.*/train' and '.*/val' must have the same classes, and 'aa' is in one alone",
+        r"'.*/train' and '.*/val' must have the same classes, but only one of them has 'aa'",
     ),
 }
 
 
 @pytest.mark.parametrize("case", SPOILT)
-def test_a_wrong_folder_is_one_sentence(images, config, tmp_path, case):
+def test_an_invalid_folder_is_named(images, config, tmp_path, case):
     copy = shutil.copytree(images, tmp_path / "images")
     spoil, words = SPOILT[case]
     spoil(copy)
     with pytest.raises((FileNotFoundError, ValueError), match=words):
-        load_pretrain_config(config, data_root=str(copy))
+        pretrain(load_pretrain_config(config, data_root=str(copy)))

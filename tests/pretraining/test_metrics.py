@@ -7,7 +7,7 @@ from shufflenet_det.pretraining import TopKAccuracy
 
 
 def accuracy(batches, **kwargs):
-    """Of ``[(logits, labels), …]``, in %."""
+    """Accuracy of ``[(logits, labels), …]`` in %."""
     metric = TopKAccuracy(**kwargs)
     for logits, labels in batches:
         metric.process({"data_samples": labels}, list(logits))
@@ -15,7 +15,7 @@ def accuracy(batches, **kwargs):
 
 
 @pytest.mark.parametrize("classes", [6, 1000])
-def test_it_is_the_share_among_torchs_topk(classes):
+def test_accuracy_is_that_of_torchs_topk(classes):
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(50, classes, generator=generator)
     labels = torch.randint(0, classes, (50,), generator=generator)
@@ -30,11 +30,11 @@ def test_it_is_the_share_among_torchs_topk(classes):
 
 
 @pytest.mark.parametrize("value", [0.0, float("nan"), float("inf")])
-def test_what_tells_no_class_is_not_right(value):
+def test_ties_and_nan_are_wrong(value):
     found = accuracy([(torch.full((4, 10), value), torch.arange(4))])
     assert found == {"accuracy/top1": 0, "accuracy/top5": 0}
 
 
-def test_all_are_among_five_of_three_classes():
+def test_top5_of_three_classes_is_always_right():
     found = accuracy([(torch.eye(3), torch.tensor([0, 1, 1]))])
     assert found == {"accuracy/top1": pytest.approx(200 / 3), "accuracy/top5": 100}

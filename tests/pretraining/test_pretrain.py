@@ -1,4 +1,4 @@
-"""``tools/pretrain.py``, as a person types it: train, be interrupted, resume; its errors."""
+"""``tools/pretrain.py``: training, interruption, resume, evaluation, and its errors."""
 
 import json
 import math
@@ -38,7 +38,7 @@ class RecordWeights(Hook):
 
 @pytest.fixture(scope="module")
 def straight(images, config, tmp_path_factory):
-    """A whole training with a moving average: (work folder, the weights after every step)."""
+    """A training with a moving average: the work folder, and the weights after each step."""
     work_dir = tmp_path_factory.mktemp("straight")
     HOOKS.register_module(module=RecordWeights, force=True)
     RecordWeights.states = []
@@ -58,7 +58,7 @@ def checkpoint(work_dir, epoch):
 
 
 def scalars(work_dir):
-    """What was logged, line by line."""
+    """The logged lines."""
     (path,) = work_dir.rglob("scalars.json")
     return [json.loads(line) for line in path.read_text().splitlines()]
 
@@ -82,7 +82,7 @@ def test_the_learning_rate_is_linear_to_zero_and_follows_the_batch(straight):
 
 
 def test_only_weights_of_convolutions_and_of_the_classifier_decay(straight):
-    """As the authors' code has it."""
+    """As in the authors' code."""
     model = ImageClassifier(ShuffleNetV2(0.5, out_indices=(4,)), 3)
     groups = checkpoint(straight[0], 3)["optimizer"]["param_groups"]
     for (name, parameter), group in zip(model.named_parameters(), groups, strict=True):
@@ -120,7 +120,7 @@ def test_a_checkpoint_gives_a_detector_the_moving_average(straight):
     assert not torch.equal(backbone.conv1[0].weight, states[-1]["backbone.conv1.0.weight"])
 
 
-def test_an_interrupted_training_goes_on_as_if_it_had_not_been(
+def test_a_resumed_training_equals_an_uninterrupted_one(
     straight, images, config, tool, tmp_path, monkeypatch
 ):
     command = [config, "--data-root", images, "--work-dir", tmp_path, "--ema"]
@@ -226,7 +226,7 @@ def test_the_demo_trains(small_demo, root, tool, tmp_path):
 
 @pytest.fixture
 def fails(tool, config, tmp_path, capsys):
-    """What the program says before it ends, in one line."""
+    """Run the program with a mistake; returns the last line of its errors."""
 
     def run(*arguments, config=config):
         with pytest.raises(SystemExit) as ended:
@@ -237,7 +237,7 @@ def fails(tool, config, tmp_path, capsys):
     return run
 
 
-def test_a_folder_that_is_not_there(fails):
+def test_a_missing_folder_is_named(fails):
     message = fails("--data-root", "/nowhere")
     assert message.startswith("pretrain.py: error: ")
     assert "'/nowhere/train'" in message
@@ -250,11 +250,11 @@ def test_an_evaluation_needs_no_train_folder_and_names_val(fails, straight):
 
 
 MISTAKES = {
-    "--cfg-options model.num_classes=4": "3 classes, and the classifier 4",
+    "--cfg-options model.num_classes=4": "3 classes, but the classifier has 4",
     "--batch-size 0": "--batch-size 0: must be a positive multiple of the 1 processes",
     "--batch-size -4": "--batch-size -4: must be a positive",
     "--batch-size 4 --cfg-options train_dataloader.batch_size=2": "cannot be combined",
-    "--batch-size 16": "has 12 images, and a step takes 16",
+    "--batch-size 16": "has 12 images, but a step takes 16",
     "--resume no/such.pth": "no/such.pth",
 }
 
@@ -264,10 +264,10 @@ def test_mistakes_are_named(fails, images, arguments):
     assert MISTAKES[arguments] in fails("--data-root", images, *arguments.split())
 
 
-def test_weights_of_other_classes(fails, straight, tmp_path):
+def test_weights_with_other_classes(fails, straight, tmp_path):
     write_images(tmp_path / "val", {"a": 1, "b": 1})
     weights = ["--eval-only", "--weights", straight[0] / "epoch_3.pth"]
-    assert "2 classes, and the classifier 3" in fails("--data-root", tmp_path, *weights)
+    assert "2 classes, but the classifier has 3" in fails("--data-root", tmp_path, *weights)
 
 
 def test_weights_without_a_classifier(fails, images, tmp_path):
@@ -277,7 +277,7 @@ def test_weights_without_a_classifier(fails, images, tmp_path):
     assert "backbone.pth' has no classifier" in message
 
 
-def test_weights_that_miss_a_tensor(fails, images, straight, tmp_path):
+def test_weights_without_a_tensor(fails, images, straight, tmp_path):
     state = checkpoint(straight[0], 3)["state_dict"]
     del state["backbone.stage3.2.branch2.0.weight"]
     torch.save(state, tmp_path / "damaged.pth")
@@ -294,7 +294,9 @@ def test_a_damaged_image(fails, images, tmp_path, workers):
         f"train_dataloader.persistent_workers={bool(workers)}",
     ]
     message = fails("--data-root", copy, "--cfg-options", *options)
-    assert re.search(r"pretrain\.py: error: '.*/train/a/0\.png' is damaged or no image", message)
+    assert re.search(
+        r"pretrain\.py: error: '.*/train/a/0\.png' is damaged or not an image", message
+    )
 
 
 def test_a_detectors_config(fails, root):
@@ -307,7 +309,7 @@ def test_a_detectors_config(fails, root):
     [["--eval-only"], ["--weights", "a.pth"], ["--demo", "--data-root", "data"]],
     ids=" ".join,
 )
-def test_flags_that_do_not_go_together(tool, config, arguments, capsys):
+def test_flags_that_cannot_be_combined(tool, config, arguments, capsys):
     with pytest.raises(SystemExit) as ended:
         tool("pretrain.py", config, *arguments)
     assert ended.value.code == 2
