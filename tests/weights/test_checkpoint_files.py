@@ -92,17 +92,17 @@ def test_a_file_is_fetched_once(state, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ("no/such/file.pth", "mmcls://no_such_network"))
-def test_what_is_not_there_is_named(name):
+def test_a_missing_file_is_named(name):
     with pytest.raises(FileNotFoundError, match=name):
         open_checkpoint(name)
 
 
-def test_what_only_people_can_fetch_says_where():
+def test_a_manual_download_is_explained():
     with pytest.raises(FileNotFoundError, match=r"Group3/models/1\.0x\.pth\.tar from https://1drv"):
         open_checkpoint("megvii/v1_g3_1.0x")
 
 
-def test_lightning_s_class_among_the_keys_is_not_needed(state, tmp_path, monkeypatch):
+def test_lightnings_classes_are_not_needed(state, tmp_path, monkeypatch):
     name = "pytorch_lightning.callbacks.model_checkpoint"
     module = types.ModuleType(name)
     module.ModelCheckpoint = type("ModelCheckpoint", (), {"__module__": name})
@@ -124,7 +124,7 @@ def test_lightning_s_class_among_the_keys_is_not_needed(state, tmp_path, monkeyp
         lambda: ShuffleNetV2(1.0, "paper", out_indices=(0,)),
     ),
 )
-def test_own_names_that_state_nothing_are_the_backbone_s_own(backbone, tmp_path):
+def test_own_names_without_metadata_load(backbone, tmp_path):
     first, second = backbone(), backbone()
     torch.save(dict(first.state_dict()), tmp_path / "own.pth")
     load_pretrained(second, str(tmp_path / "own.pth"))
@@ -135,7 +135,7 @@ def test_own_names_that_state_nothing_are_the_backbone_s_own(backbone, tmp_path)
 @pytest.mark.parametrize(
     ("layout", "width", "warned"), [("paper", 0.5, 1), ("paper", 1.0, 1), ("torchvision", 0.5, 0)]
 )
-def test_names_that_torchvision_has_too_are_warned_of(layout, width, warned, tmp_path, warnings):
+def test_ambiguous_names_cause_a_warning(layout, width, warned, tmp_path, warnings):
     backbone = ShuffleNetV2(width, layout, out_indices=(1,))
     torch.save(dict(backbone.state_dict()), tmp_path / "own.pth")
     load_pretrained(backbone, str(tmp_path / "own.pth"))
@@ -150,9 +150,7 @@ def test_names_that_torchvision_has_too_are_warned_of(layout, width, warned, tmp
         ({"act_cfg": {"type": "LeakyReLU"}}, ["ReLU", "act_cfg"]),
     ],
 )
-def test_layers_that_torchvision_s_network_has_not_are_warned_of(
-    kwargs, words, state, tmp_path, warnings
-):
+def test_other_layers_than_in_training_cause_a_warning(kwargs, words, state, tmp_path, warnings):
     torch.save(state | {"fc.weight": torch.rand(10, 1024)}, tmp_path / "weights.pth")
     load_pretrained(ShuffleNetV2(0.5, **kwargs), str(tmp_path / "weights.pth"))
     assert len(warnings()) == bool(words)
@@ -176,7 +174,7 @@ def test_load_from_of_a_backbone_becomes_its_init_cfg(state, tmp_path):
 
 
 @pytest.mark.parametrize("content", ("own detector", "another network", None))
-def test_load_from_of_anything_else_stays(content, state, tmp_path):
+def test_any_other_load_from_stays(content, state, tmp_path):
     path = tmp_path / "weights.pth"
     own = {f"backbone.{key}": value for key, value in state.items()}
     own["bbox_head.weight"] = torch.ones(1)
@@ -186,7 +184,7 @@ def test_load_from_of_anything_else_stays(content, state, tmp_path):
     assert cfg == config(content and str(path))
 
 
-def test_a_file_is_written_whole_or_not_at_all(state, tmp_path, monkeypatch):
+def test_files_are_written_atomically(state, tmp_path, monkeypatch):
     target = tmp_path / "target.pth"
     target.write_bytes(b"what was there")
 
@@ -253,7 +251,7 @@ def test_a_hostile_file_is_refused_in_a_sentence(case, state, tmp_path):
 @pytest.mark.parametrize(
     "statement", [5, {"network": 5}, {"network": {"type": ["a"], "arguments": 3}}]
 )
-def test_odd_metadata_are_passed_over(statement, state, tmp_path):
+def test_unknown_metadata_is_ignored(statement, state, tmp_path):
     odd = type(state)(state)
     odd._metadata = {"": statement, 7: {}}
     torch.save(odd, tmp_path / "weights.pth")
@@ -261,7 +259,7 @@ def test_odd_metadata_are_passed_over(statement, state, tmp_path):
 
 
 @pytest.mark.parametrize("wrapped", (False, True))
-def test_what_would_unpack_to_a_hundred_times_its_size_is_not(wrapped, tmp_path):
+def test_a_decompression_bomb_is_refused(wrapped, tmp_path):
     inner, path = tmp_path / "inner.pth", tmp_path / "weights.pth"
     torch.save({"a": torch.zeros(8_000_000)}, inner)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:

@@ -48,7 +48,7 @@ def test_the_papers_shuffle_becomes_the_authors(source, groups, save, features):
 
 
 @pytest.mark.parametrize(("groups", "width"), [(4, 1.0), (8, 0.5), (8, 1.0), (8, 1.5)])
-def test_where_no_order_of_channels_exists_the_argument_is_named(groups, width, save):
+def test_the_refusal_names_the_argument_if_no_conversion_exists(groups, width, save):
     tape = Tape()
     megvii_v1(tape, X.float(), groups, *V1_WIDTHS[groups, width])
     with pytest.raises(ValueError, match=r"build ShuffleNetV1\(.*shuffle='inverse'\)"):
@@ -63,7 +63,7 @@ def test_the_authors_v2_needs_its_own_layout(width, widths, save):
         load_pretrained(ShuffleNetV2(width), save(tape))
 
 
-def test_a_converted_file_says_what_its_network_is(save, features, tmp_path):
+def test_a_converted_file_states_its_network(save, features, tmp_path):
     tape = Tape(dtype=torch.float64)
     expected = megvii_v1(tape, X, 3, 12, (120, 240, 480))
     converted = str(tmp_path / "converted.pth")
@@ -80,7 +80,7 @@ def test_a_converted_file_says_what_its_network_is(save, features, tmp_path):
     assert_close(features(v1(3, 0.5, "paper"), converted), expected)
 
 
-def test_images_follow_a_converted_file(save, tmp_path):
+def test_a_converted_file_states_its_preprocessing(save, tmp_path):
     tape = Tape()
     megvii_v2(tape, X.float(), (48, 96, 192), 1024)
     converted = str(tmp_path / "converted.pth")
@@ -111,7 +111,7 @@ def test_the_classifier_fits_the_features(source, width, name, order, save):
     assert_close([ours @ classifier["weight"].T + classifier["bias"]], [logits])
 
 
-def test_paddle_s_transposed_classifier_is_turned(save):
+def test_paddles_classifier_is_transposed(save):
     tape = Tape(dtype=torch.float64, norm="paddle")
     names = paddle_names("._conv", "._batch_norm")
     last = halves_v2(tape, X, (48, 96, 192), 1024, names)[-1].mean((2, 3))

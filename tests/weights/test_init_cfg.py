@@ -114,7 +114,7 @@ model = dict(
     [("dict(_delete_=True, type='DetDataPreprocessor', pad_size_divisor=32)", 0), ("dict()", 1)],
     ids=["left open", "stated"],
 )
-def test_a_runs_config_gets_the_images_of_its_weights(
+def test_a_config_gets_the_preprocessing_of_its_weights(
     preprocessor, warned, authors, root, tmp_path, warnings
 ):
     path = tmp_path / "config.py"
@@ -129,7 +129,7 @@ def test_a_runs_config_gets_the_images_of_its_weights(
 
 
 @pytest.mark.parametrize("save", [torch.save, save_checkpoint], ids=["torch", "mmengine"])
-def test_a_detectors_checkpoint_tells_its_shuffle(save, tmp_path):
+def test_a_detectors_checkpoint_states_its_shuffle(save, tmp_path):
     first = ShuffleNetV1(3, 0.5, "inverse", out_indices=(0, 1, 2, 3)).double()
     detector = torch.nn.ModuleDict({"backbone": first, "neck": torch.nn.Conv2d(3, 3, 1)})
     save({"state_dict": get_state_dict(detector), "meta": {}}, str(tmp_path / "epoch_1.pth"))
@@ -152,7 +152,7 @@ RELATIVES = [
 
 @pytest.mark.parametrize("arguments", RELATIVES, ids=lambda a: next(iter(a)))
 @pytest.mark.parametrize("layout", ["torchvision", "paper"])
-def test_own_weights_of_a_relative_load_there_and_name_it_elsewhere(arguments, layout, tmp_path):
+def test_weights_of_a_variant_load_into_it_and_are_refused_elsewhere(arguments, layout, tmp_path):
     path = str(tmp_path / "own.pth")
     arguments = {"widen_factor": 0.5, "layout": layout} | arguments
     relative = ShuffleNetV2(**arguments)
@@ -181,7 +181,7 @@ def test_own_weights_of_a_relative_load_there_and_name_it_elsewhere(arguments, l
         ({"stem_act": False}, "stem_act=False"),
     ],
 )
-def test_own_weights_of_a_v1_name_its_arguments(arguments, words, tmp_path):
+def test_the_refusal_names_the_arguments_of_a_v1(arguments, words, tmp_path):
     path = str(tmp_path / "own.pth")
     torch.save(ShuffleNetV1(3, 0.5, **arguments).state_dict(), path)
     load_pretrained(ShuffleNetV1(3, 0.5, **arguments), path)
@@ -193,14 +193,14 @@ def test_own_weights_of_a_v1_name_its_arguments(arguments, words, tmp_path):
 @pytest.mark.parametrize(
     "arguments", [{"extra_depthwise": True}, {"se_reduction": 2}, {"residual": True}]
 )
-def test_channels_of_a_relative_are_not_moved_between_layouts(arguments, tmp_path):
+def test_variants_are_not_converted_between_layouts(arguments, tmp_path):
     path = str(tmp_path / "own.pth")
     torch.save(ShuffleNetV2(0.5, "paper", **arguments).state_dict(), path)
     with pytest.raises(ValueError, match=r"layout='paper'.*exchanged in another way"):
         load_pretrained(ShuffleNetV2(0.5, "torchvision", **arguments), path)
 
 
-def test_a_v1_with_squeeze_and_excitation_takes_another_shuffle(tmp_path):
+def test_a_v1_with_squeeze_and_excitation_is_converted(tmp_path):
     path = str(tmp_path / "own.pth")
     first = ShuffleNetV1(3, 0.5, "inverse", se_reduction=4).double()
     torch.save(first.state_dict(), path)
@@ -233,7 +233,7 @@ OTHERS = [(network, factor) for network in (MobileNetV1, Xception) for factor in
 
 
 @pytest.mark.parametrize(("network", "factor"), OTHERS)
-def test_a_file_that_states_nothing_shows_its_network_and_its_classifier(network, factor, tmp_path):
+def test_network_and_classifier_are_recognised_without_metadata(network, factor, tmp_path):
     first, second = network(factor), network(factor)
     state = {f"backbone.{key}": tensor for key, tensor in first.state_dict().items()}
     head = {
@@ -263,7 +263,7 @@ def test_a_file_that_states_nothing_shows_its_network_and_its_classifier(network
         ),
     ],
 )
-def test_the_network_of_the_file_is_named(trained, backbone, sentence, tmp_path):
+def test_the_refusal_names_the_network_of_the_file(trained, backbone, sentence, tmp_path):
     torch.save(dict(trained.state_dict()), tmp_path / "own.pth")
     with pytest.raises(ValueError, match="nothing was loaded") as raised:
         load_pretrained(backbone, str(tmp_path / "own.pth"))

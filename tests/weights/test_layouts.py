@@ -124,7 +124,7 @@ def test_megvii_v2(width, dtype, save, features):
     ],
     ids=["openmmlab", "nanodet", "paddle", "paddle-running", "paddle.vision"],
 )
-def test_other_names_of_torchvision_s_network(names, norm, width, dtype, save, features):
+def test_other_names_of_torchvisions_network(names, norm, width, dtype, save, features):
     tape = Tape(dtype=dtype, norm=norm)
     expected = halves_v2(tape, image(dtype), V2_WIDTHS[width], conv5_of(width), names)
     path = save({"state_dict": tape.state})
