@@ -46,22 +46,6 @@ def test_a_record_that_can_be_read_names_a_network(record):
             NETWORKS[record.network](**record.arguments, out_indices=(0,))
 
 
-# https://github.com/megvii-model/ShuffleNet-Series, top-1 errors in its README.
-ERRORS = {
-    "v1_g3": (42.7, 32.2, 28.4, 25.9),
-    "v1_g8": (41.2, 32.0, 29.0, 27.1),
-    "v2": (38.9, 30.6, 27.4, 25.0),
-}
-
-
-@pytest.mark.parametrize("network", ERRORS)
-def test_the_authors_accuracies(network):
-    for width, error in zip((0.5, 1.0, 1.5, 2.0), ERRORS[network], strict=True):
-        record = find_record(f"megvii/{network}_{width}x")
-        assert record.metrics["ImageNet top-1"] == pytest.approx(100 - error)
-        assert record.images.data_preprocessor() == BGR_0_255
-
-
 def detector(checkpoint, data_preprocessor=None):
     init_cfg = {"type": "Pretrained", "checkpoint": checkpoint}
     model = ConfigDict(type="RetinaNet", backbone={"type": "ShuffleNetV1", "init_cfg": init_cfg})

@@ -6,7 +6,15 @@ import os
 
 import pytest
 import torch
-from published_networks import Tape, halves_v2, megvii_v1, megvii_v2, torchvision_names
+from published_networks import (
+    Tape,
+    assert_close,
+    halves_v2,
+    image,
+    megvii_v1,
+    megvii_v2,
+    torchvision_names,
+)
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from shufflenet_det.backbones import ShuffleNetV1, ShuffleNetV2
@@ -20,7 +28,7 @@ from shufflenet_det.weights import (
     title,
 )
 
-X = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+X = image()
 WIDTHS = (48, 96, 192)
 LEAKY = {"type": "LeakyReLU", "negative_slope": 0.1}
 
@@ -29,8 +37,7 @@ LEAKY = {"type": "LeakyReLU", "negative_slope": 0.1}
 def authors():
     """The authors' V2 0.5x: its tensors and its features."""
     tape = Tape(dtype=torch.float64)
-    features = megvii_v2(tape, X, WIDTHS, 1024)
-    return tape.state, features
+    return tape.state, megvii_v2(tape, X, WIDTHS, 1024)
 
 
 @pytest.fixture(scope="module")
@@ -38,27 +45,6 @@ def torchvisions():
     tape = Tape()
     halves_v2(tape, X.float(), WIDTHS, 1024, torchvision_names())
     return tape.state
-
-
-@pytest.fixture
-def save(tmp_path):
-    def to_file(state, name="weights.pth"):
-        torch.save(state, tmp_path / name)
-        return str(tmp_path / name)
-
-    return to_file
-
-
-def features(backbone, path, **kwargs):
-    backbone = backbone.double()
-    load_pretrained(backbone, path, **kwargs)
-    with torch.no_grad():
-        return backbone.eval()(X)
-
-
-def assert_close(ours, theirs):
-    for a, b in zip(ours, theirs, strict=True):
-        assert (a - b).abs().max() / b.abs().max() < 1e-10
 
 
 STAGES = [(2, 0, 4), (3, 4, 12), (4, 12, 16)]
@@ -94,14 +80,14 @@ RENAMED = {
 
 
 @pytest.mark.parametrize("renamed", RENAMED)
-def test_names_do_not_matter(renamed, authors, save):
+def test_names_do_not_matter(renamed, authors, save, features):
     state, expected = authors
     path = save({RENAMED[renamed](key): tensor for key, tensor in state.items()})
     assert_close(features(ShuffleNetV2(0.5, "paper", out_indices=(0, 1, 2, 3, 4)), path), expected)
 
 
 @pytest.mark.parametrize("words", [("one", "two", "xyz"), ("last", "middle", "point")])
-def test_an_order_that_only_the_alphabet_makes_is_not_trusted(words, authors, save):
+def test_an_order_that_only_the_alphabet_makes_is_not_trusted(words, authors, save, features):
     """A safetensors file keeps no order: that the first word is the first layer is a guess."""
     names = dict(zip(("branch_main.0", "branch_main.3", "branch_main.5"), words, strict=True))
     norms = dict(zip(("branch_main.1", "branch_main.4", "branch_main.6"), words, strict=True))
@@ -120,7 +106,7 @@ def test_an_order_that_only_the_alphabet_makes_is_not_trusted(words, authors, sa
     assert_close(features(backbone, save(state)), authors[1][1:4])
 
 
-def test_a_detector_around_does_not_matter(authors, save):
+def test_a_detector_around_does_not_matter(authors, save, features):
     state, expected = authors
     other = {"head.0.weight": torch.rand(9, 96, 1, 1), "neck.0.weight": torch.rand(96, 192, 1, 1)}
     path = save(other | {f"body.{key}": tensor for key, tensor in state.items()} | other)
@@ -156,7 +142,7 @@ def folded(state):
     return {key: tensor.detach() for key, tensor in out.items()}
 
 
-def test_folded_batchnorm_is_read_exactly_and_named(authors, save):
+def test_folded_batchnorm_is_read_exactly_and_named(authors, save, features):
     state, expected = authors
     path = save(folded(state))
     assert "with BatchNorm folded" in title(read_weights(path))
