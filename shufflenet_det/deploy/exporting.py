@@ -1,4 +1,4 @@
-"""From a config and a checkpoint to one file for a device."""
+"""Export a detector to one file for a device."""
 
 import contextlib
 import json
@@ -29,28 +29,27 @@ def export(
     int8: str | Path | None = None,
     trust: bool = False,
 ) -> TorchModel:
-    """Write a detector as one file that needs none of this package.
+    """Write a detector as one file that runs without this package.
 
     Args:
-        model: A config's file, or a detector that is built already.
-        checkpoint: Path or URL of the weights; None if ``model`` is a checkpoint that carries its
-            config, or a built detector.
-        out: The file; its suffix is the format: ``.onnx``, ``.xml``, ``.ncnn.param``, ``.tflite``
-            or ``.pt2``.
-        nms: Whether ``.onnx`` and ``.xml`` remove overlapping boxes themselves.
-        half: Weights of float16, for ``.onnx``, ``.xml`` and ``.param``.
-        int8: Folder of images on which 8-bit ranges are set, for ``.onnx`` and ``.xml``; None: no
-            quantization.
-        trust: Execute the config that a checkpoint carries.
+        model: A config file, or a detector that is already built.
+        checkpoint: Path or URL of the weights; None if ``model`` is a built detector, or a
+            checkpoint that contains its config.
+        out: The file to write. Its suffix selects the format: ``.onnx``, ``.xml``,
+            ``.ncnn.param``, ``.tflite`` or ``.pt2``.
+        nms: Include non-maximum suppression, in ``.onnx`` and ``.xml``.
+        half: Store float16 weights, in ``.onnx``, ``.xml`` and ``.param``.
+        int8: Quantize ``.onnx`` or ``.xml`` to 8 bits, calibrated on this folder of images.
+        trust: Execute the config that a checkpoint contains.
 
     Returns:
-        The detector in PyTorch, to compare with.
+        The detector in PyTorch, for comparison.
 
     Raises:
-        FileNotFoundError: A file or a folder is not there.
+        FileNotFoundError: A file or folder does not exist.
         ImportError: The format's converter is not installed.
-        ValueError: The format is unknown or has no such option, the detector is none that can be
-            exported, or the checkpoint does not fit.
+        ValueError: The format is unknown or lacks an option, the detector cannot be exported, or
+            the checkpoint does not fit.
         RuntimeError: The converter fails; nothing is left at ``out``.
     """
     out = Path(out)
@@ -59,9 +58,9 @@ def export(
     write, packages, _ = _FORMATS[out.suffix]
     asked = {"--nms none": not nms, "--half": half, "--int8": int8 is not None}
     for option in (option for option, value in asked.items() if value):
-        have = [suffix for suffix, (_, _, options) in _FORMATS.items() if option in options]
-        if out.suffix not in have:
-            raise ValueError(f"{out.name}: only {' and '.join(have)} have {option}")
+        allowed = [suffix for suffix, (_, _, options) in _FORMATS.items() if option in options]
+        if out.suffix not in allowed:
+            raise ValueError(f"{out.name}: only {' and '.join(allowed)} support {option}")
     if half and int8 is not None:
         raise ValueError("--half and --int8 exclude each other: choose one")
     for package in [*packages, *(["onnxruntime"] if int8 is not None else [])]:
@@ -103,7 +102,7 @@ def _write_openvino(model: nn.Module, spec: Spec, path: Path, half: bool, **opti
 
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.onnx"
-        # Half precision is OpenVINO's own: it stores float16 and computes in what is fastest.
+        # OpenVINO makes half precision itself: it stores float16 and computes in the fastest type.
         _write_onnx(model, spec, file, half=False, **options)
         converted = openvino.convert_model(str(file))
     spec = {**spec, "nms": "inside" if options["nms"] else "none"}
@@ -111,8 +110,8 @@ def _write_openvino(model: nn.Module, spec: Spec, path: Path, half: bool, **opti
     openvino.save_model(converted, str(path), compress_to_fp16=half)
 
 
-class _Raw(nn.Module):
-    """A dense network with its levels in one: scores (n, classes), regressions (n, …)."""
+class _Joined(nn.Module):
+    """A dense network with all levels joined: scores (n, classes), regressions (n, …)."""
 
     def __init__(self, network: DenseNetwork) -> None:
         super().__init__()
@@ -126,23 +125,23 @@ class _Raw(nn.Module):
 def _raw_network(
     model: nn.Module, spec: Spec, path: Path, *, decoded: bool
 ) -> tuple[nn.Module, Tensor, list[Spec]]:
-    """A network of one image size, an image for it, and the levels with their maps' sizes."""
-    made = spec["input"]
-    if hasattr(model, "roi_head") or made["resize"] == "keep":
+    """The network for one image size, an input for it, and its levels with their maps' sizes."""
+    image = spec["input"]
+    if hasattr(model, "roi_head") or image["resize"] == "keep":
         raise ValueError(
-            f"{path.suffix} holds single-stage detectors on images of one size, and this is "
-            f"{spec['detector']} on images that keep their ratio: export it as .onnx or .xml"
+            f"{path.suffix} supports single-stage detectors with one image size only: export this "
+            f"{spec['detector']} as .onnx or .xml"
         )
     network = DenseNetwork(model, model.bbox_head, raw=not decoded)
-    divisor = made["pad_divisor"]
-    x = torch.zeros(1, 3, *(-(-made[side] // divisor) * divisor for side in ("height", "width")))
+    divisor = image["pad_divisor"]
+    x = torch.zeros(1, 3, *(-(-image[side] // divisor) * divisor for side in ("height", "width")))
     with torch.no_grad():
         sizes = [scores.shape[-2:] for scores in network.maps(x)[1]]
     levels = [
         {**level, "height": int(height), "width": int(width)}
         for level, (height, width) in zip(network.levels, sizes, strict=True)
     ]
-    return _Raw(network).eval(), x, levels
+    return _Joined(network).eval(), x, levels
 
 
 def _write_ncnn(model: nn.Module, spec: Spec, path: Path, half: bool, **options: Any) -> None:
@@ -156,7 +155,7 @@ def _write_ncnn(model: nn.Module, spec: Spec, path: Path, half: bool, **options:
             pnnx.export(network, f"{folder}/model.pt", x, **files, fp16=half)
         for suffix, file in written.items():
             if not Path(file).is_file():
-                raise RuntimeError(f"pnnx did not write model.ncnn.{suffix}: see its output above")
+                raise RuntimeError(f"pnnx failed to convert {path.name}: it wrote no .{suffix}")
             path.with_suffix(f".{suffix}").write_bytes(Path(file).read_bytes())
     _describe_beside(path, {**spec, "levels": levels})
 
@@ -178,12 +177,12 @@ def _write_program(model: nn.Module, spec: Spec, path: Path, **options: Any) -> 
 
 
 def _describe_beside(path: Path, spec: Spec) -> None:
-    """Write the description of a format that has no place for it, as JSON beside the file."""
+    """Write the description as JSON beside a file whose format cannot contain it."""
     text = json.dumps({**spec, "nms": "none"}, indent=1)
     path.with_suffix(".json").write_text(text, encoding="utf-8")
 
 
-# Of each format what writes it, the packages that this needs, and the options that it has.
+# For each format: the function that writes it, the packages it needs, the options it supports.
 _FORMATS: dict[str, tuple[Any, list[str], list[str]]] = {
     ".onnx": (_write_onnx, ["onnx"], ["--nms none", "--half", "--int8"]),
     ".xml": (_write_openvino, ["onnx", "openvino"], ["--nms none", "--half", "--int8"]),
@@ -195,7 +194,7 @@ _FORMATS: dict[str, tuple[Any, list[str], list[str]]] = {
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Nothing is printed, by subprocesses neither, unless something raises."""
+    """Hide the output of this process and its subprocesses, and print it if an error is raised."""
     own = [os.dup(number) for number in (1, 2)]
     with tempfile.TemporaryFile() as file:
         for number in (1, 2):

@@ -1,4 +1,4 @@
-"""A detector of mmdet as plain modules that every exporter can trace."""
+"""An mmdet detector as plain modules that every exporter can trace."""
 
 import math
 from typing import Any
@@ -12,18 +12,17 @@ Level = dict[str, Any]
 
 
 class DenseNetwork(nn.Module):
-    """Backbone, neck and dense head, with the same boxes as the head's own ``predict``.
+    """Backbone, neck and dense head. The boxes are those of the head's own ``predict``.
 
-    ``levels`` is what each level of the head regresses, for
-    :func:`~shufflenet_det.deploy.runtime.decode.decode_level`. Of Light-Head R-CNN the maps are the
-    thin one alone.
+    ``levels`` describes the regressions of each level for
+    :func:`~shufflenet_det.deploy.runtime.decode.decode_level`.
     """
 
     def __init__(self, detector: Any, head: Any, *, raw: bool = False) -> None:
-        """Take a detector apart, of which ``head`` is the dense head, or the RPN.
+        """Take the parts of a detector; ``head`` is its dense head or its RPN.
 
-        With ``raw`` the network gives the regressions, not boxes. ValueError if the head is none
-        that can be exported.
+        With ``raw``, the network returns regressions instead of boxes. Raises ValueError if the
+        head cannot be exported.
         """
         super().__init__()
         self.backbone = detector.backbone
@@ -36,7 +35,7 @@ class DenseNetwork(nn.Module):
         self.channels = int(head.cls_out_channels)
 
     def maps(self, x: Tensor) -> tuple[Any, Any, Any]:
-        """The neck's maps, and the head's of scores and of regressions, one for each level."""
+        """The neck's maps, the head's score maps and its regression maps, one for each level."""
         feats = self.backbone(x)
         if self.neck is not None:
             feats = self.neck(feats)
@@ -49,8 +48,8 @@ class DenseNetwork(nn.Module):
             x: A normalised image, (1, 3, H, W).
 
         Returns:
-            Scores of every level, (n_i, classes); boxes or regressions of every level, (n_i, …);
-            the maps that RoIs are read from.
+            Scores of each level, (n_i, classes); boxes or regressions of each level, (n_i, …); and
+            the maps for RoI pooling: the neck's, or the thin map of Light-Head R-CNN.
         """
         feats, *outs = self.maps(x)
         scores, boxes = [], []
@@ -69,10 +68,10 @@ class DenseNetwork(nn.Module):
 
 
 class RoINetwork(nn.Module):
-    """What a two-stage detector computes on every pooled RoI."""
+    """The second stage of a detector, after RoI pooling."""
 
     def __init__(self, roi_head: Any) -> None:
-        """Take an RoI head apart."""
+        """Take the parts of an RoI head."""
         super().__init__()
         self.shared_head = roi_head.shared_head if roi_head.with_shared_head else None
         self.head = roi_head.bbox_head
@@ -99,7 +98,7 @@ class RoINetwork(nn.Module):
 
 
 def head_levels(head: Any) -> list[Level]:
-    """What each level of a dense head regresses; ValueError if it is none that is known."""
+    """Describe the regressions of each level; ValueError if the head cannot be exported."""
     from mmdet.models.dense_heads import AnchorHead, GFLHead
     from mmdet.models.task_modules.coders import DeltaXYWHBBoxCoder
 
@@ -117,26 +116,26 @@ def head_levels(head: Any) -> list[Level]:
         strides = [[int(side) for side in stride] for stride in head.prior_generator.strides]
         return [{**level, "stride": stride} for level, stride in zip(levels, strides, strict=True)]
     raise ValueError(
-        f"{type(head).__name__} cannot be exported: the heads that can are those of SSD, SSDLite, "
-        "RetinaNet, Faster R-CNN, Light-Head R-CNN and NanoDet"
+        f"{type(head).__name__} cannot be exported: use the head of SSD, SSDLite, RetinaNet, "
+        "Faster R-CNN, Light-Head R-CNN or NanoDet"
     )
 
 
 def _point_offsets(generator: Any) -> list[float]:
-    """Where the points of each level are in their cells, as a part of the stride."""
+    """The offset of each level's points from their cell's corner, in strides."""
     if not hasattr(generator, "base_anchors"):
         return [float(generator.offset)] * len(generator.strides)
     offsets = []
     for (side, _), anchors in zip(generator.strides, generator.base_anchors, strict=True):
         centres = (anchors[:, :2] + anchors[:, 2:]) / 2 / side
         if len(centres) != 1 or centres[0, 0] != centres[0, 1]:
-            raise ValueError("a head of distances with several points in a cell cannot be exported")
+            raise ValueError("a GFL head with several points in a cell cannot be exported")
         offsets.append(float(centres[0, 0]))
     return offsets
 
 
 def coder_of(coder: Any) -> dict[str, Any]:
-    """A box coder's numbers; ValueError if it clamps centres, which is YOLOF's alone."""
+    """The parameters of a box coder; ValueError if it clamps centres, as only YOLOF's does."""
     if coder.add_ctr_clamp:
         raise ValueError("a bbox_coder with add_ctr_clamp=True cannot be exported")
     return {

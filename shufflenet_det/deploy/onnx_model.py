@@ -1,4 +1,4 @@
-"""The whole detector, image to boxes, as one ONNX model of standard operators."""
+"""The whole detector, from image to boxes, as one ONNX model of standard operators."""
 
 import json
 import tempfile
@@ -12,14 +12,14 @@ from torch import nn
 from .pipeline import Pipeline
 from .spec import Spec
 
-OPSET = 20  # read by onnxruntime 1.17 and later
+OPSET = 20  # supported by onnxruntime 1.17 and later
 METADATA = "shufflenet_det"
 
 
 def build(model: nn.Module, spec: Spec, *, nms: bool = True, half: bool = False) -> onnx.ModelProto:
-    """A checked model of a :class:`~shufflenet_det.deploy.pipeline.Pipeline`.
+    """Build and check a model of a :class:`~shufflenet_det.deploy.pipeline.Pipeline`.
 
-    Its input is ``image``, its outputs are ``boxes``, ``scores`` and, with NMS, ``labels``.
+    The input is ``image``; the outputs are ``boxes``, ``scores`` and, with NMS, ``labels``.
     """
     outputs = ["boxes", "scores", "labels"] if nms else ["boxes", "scores"]
     proto = trace(Pipeline(model, spec, nms=nms, half=half), outputs)
@@ -30,8 +30,8 @@ def build(model: nn.Module, spec: Spec, *, nms: bool = True, half: bool = False)
 
 
 def trace(module: nn.Module, outputs: list[str]) -> onnx.ModelProto:
-    """A module of an image, (H, W, 3), as a model whose outputs' first dimension is free."""
-    # By tracing: the exporter on torch.export takes up to 25 times as long where sizes are free.
+    """Trace a module whose input is an image, (H, W, 3), and whose outputs have any length."""
+    # With free sizes, the newer exporter (dynamo=True) takes up to 25 times as long.
     image = torch.randint(256, (240, 320, 3), dtype=torch.uint8)
     free = {"image": {0: "height", 1: "width"}, **{name: {0: "boxes"} for name in outputs}}
     with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
@@ -48,6 +48,6 @@ def trace(module: nn.Module, outputs: list[str]) -> onnx.ModelProto:
             dynamic_axes=free,
         )
         proto = onnx.load(file)
-    # Where sizes are free, tracing gives maps of unlike sizes the same names of sides.
+    # With free sizes, tracing gives the sides of different maps the same name.
     del proto.graph.value_info[:]
     return proto

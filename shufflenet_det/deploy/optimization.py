@@ -1,4 +1,4 @@
-"""The same network in less time: what only inference can do."""
+"""Faster copies of networks for inference, with the same outputs."""
 
 import copy
 import platform
@@ -15,21 +15,20 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from ..backbones.shufflenet_v1 import ShuffleUnitV1
 from ..backbones.shufflenet_v2 import ShuffleNetV2, ShuffleUnitV2
 
-Channel = tuple[int, int]  # the tensor that a channel is made in, and its number there
+Channel = tuple[int, int]  # the tensor that contains a channel, and the channel's number in it
 
 
 def optimize(model: nn.Module, *, compile: bool = False) -> nn.Module:
-    """A copy of a network, or of a whole detector, that computes the same in less time.
+    """A faster copy of a network or a whole detector, for inference on the model's device.
 
-    BatchNorm is folded. On an x86 CPU, convolutions also get channels-last maps and weights in
-    oneDNN's own order, with the activation in the same pass, and stages of ShuffleNet V2 read each
-    channel from where it was made, in place of a shuffle in every unit. Outputs equal the model's
-    to float32's rounding. The copy is for inference, on the device that the model is on.
+    BatchNorm is folded. On an x86 CPU, the copy also uses channels-last maps, oneDNN's order of
+    weights and fused activations, and the stages of ShuffleNet V2 read each channel where it was
+    computed instead of shuffling in every unit. Outputs are equal up to float32 rounding.
 
     Args:
-        model: A module of float32 weights; a backbone or a detector of mmdet, for example.
-        compile: ``torch.compile`` backbone and neck instead; that needs a C++ compiler, and up to
-            a minute for every new size of image.
+        model: A module with float32 weights, such as a backbone or an mmdet detector.
+        compile: Use ``torch.compile`` for the backbone and the neck instead. This needs a C++
+            compiler, and up to a minute for each new image size.
     """
     model = fold_norms(model)
     has_onednn = _has_onednn(model)
@@ -53,10 +52,10 @@ def optimize(model: nn.Module, *, compile: bool = False) -> nn.Module:
 
 
 def fold_norms(model: nn.Module) -> nn.Module:
-    """A copy of a network in evaluation mode with every BatchNorm folded into its convolution.
+    """A copy of a network in evaluation mode, with each BatchNorm folded into its convolution.
 
-    The two are found as neighbours in a module whose children run one behind the other: a
-    ``Sequential``, or mmcv's ``ConvModule``.
+    A BatchNorm is folded if it follows the convolution in a module that runs its children in
+    sequence: a ``Sequential`` or mmcv's ``ConvModule``.
     """
     model = copy.deepcopy(model).eval()
     parent: Any
@@ -70,7 +69,7 @@ def fold_norms(model: nn.Module) -> nn.Module:
 
 
 def _successors(parent: Any) -> list[tuple[str, str]]:
-    """Pairs of names of children of which the second gets what the first gives."""
+    """Pairs of names of children where the first child's output is the second child's input."""
     if isinstance(parent, nn.Sequential):
         return list(pairwise(name for name, _ in parent.named_children()))
     if type(parent).__name__ != "ConvModule" or parent.order[0] != "conv":
@@ -90,9 +89,9 @@ def _has_onednn(model: nn.Module) -> bool:
 
 
 class _Conv(nn.Module):
-    """A convolution with its activation, in one pass of oneDNN.
+    """A convolution fused with its activation by oneDNN.
 
-    Inductor's operators are used, whose weights are reordered once instead of in every call.
+    It uses Inductor's operators, which take weights that were reordered before the call.
     """
 
     def __init__(
@@ -103,8 +102,8 @@ class _Conv(nn.Module):
         inputs: Sequence[int] | None = None,
         outputs: Sequence[int] | None = None,
     ) -> None:
-        """``inputs`` is which channel each of its input's channels is, ``outputs`` which channels
-        to make; None: all in order."""
+        """``inputs`` and ``outputs`` are the convolution's channels in the order of the input and
+        of the output; None: its own order."""
         super().__init__()
         weight = conv.weight.detach()
         bias = weight.new_zeros(len(weight)) if conv.bias is None else conv.bias.detach()
@@ -118,13 +117,13 @@ class _Conv(nn.Module):
         attributes = _attributes(act)
         assert attributes is not None
         self.attributes = attributes
-        self._reordered: tuple[torch.Size, Tensor] | None = None  # and for maps of which shape
+        self._reordered: tuple[torch.Size, Tensor] | None = None  # the maps' shape and the weight
 
     def forward(self, x: Tensor, added: Tensor | None = None) -> Tensor:
-        """The activation of the convolution, or of its sum with ``added``; then ReLU or none."""
+        """The activation of the convolution, or (ReLU or none) of its sum with ``added``."""
         x = x.contiguous(memory_format=torch.channels_last)
         shape, weight = self._reordered or (None, None)
-        if shape != x.shape:  # which order is best depends on it
+        if shape != x.shape:  # the best order of weights depends on the shape
             weight = torch.ops.mkldnn._reorder_convolution_weight(
                 self.weight, *self.geometry, x.shape
             )
@@ -138,12 +137,12 @@ class _Conv(nn.Module):
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the reordered weights, which can be neither copied nor saved."""
+        """Leave out the reordered weights, which can be neither copied nor saved."""
         return {**super().__getstate__(), "_reordered": None}
 
 
 def _attributes(act: nn.Module | None) -> tuple[str, list[float]] | None:
-    """What oneDNN calls an activation, and its numbers; None if it has none that is the same."""
+    """oneDNN's name and parameters of an activation; None if oneDNN does not have it."""
     if act is None:
         return "none", []
     if isinstance(act, nn.LeakyReLU):
@@ -155,7 +154,7 @@ def _attributes(act: nn.Module | None) -> tuple[str, list[float]] | None:
 
 
 def _fuse_children(parent: nn.Module) -> None:
-    """Replace the convolutions of a module, and where one is behind them, their activations."""
+    """Replace a module's convolutions, each together with the activation that follows it."""
     following = dict(_successors(parent))
     for name, conv in list(parent.named_children()):
         if type(conv) is not nn.Conv2d or conv.padding_mode != "zeros" or conv.padding == "same":
@@ -176,7 +175,7 @@ def _layers(sequence: nn.Module) -> list[Any]:
 
 
 def _shuffle(x: Tensor, groups: int) -> Tensor:
-    """``channel_shuffle`` of channels-last maps, by strided copies where these are faster."""
+    """``channel_shuffle`` of channels-last maps, with strided copies where these are faster."""
     each = x.size(1) // groups
     few = min(groups, each)
     if few not in (3, 4):
@@ -195,7 +194,7 @@ def _shuffle(x: Tensor, groups: int) -> Tensor:
 
 
 class _UnitV1(nn.Module):
-    """A unit of ShuffleNet V1 whose sum and activations are the convolutions' own."""
+    """A unit of ShuffleNet V1 with the sum and the activations fused into its convolutions."""
 
     def __init__(self, unit: ShuffleUnitV1) -> None:
         super().__init__()
@@ -233,11 +232,11 @@ def _is_plain_stage(stage: nn.Module) -> bool:
 class _StageV2(nn.Module):
     """A stage of ShuffleNet V2 that moves a channel only when a unit transforms it.
 
-    A unit passes half of the channels on, and the shuffle behind it decides which are transformed
-    next. All of this is known beforehand. So every tensor that is made keeps its channels in the
-    order in which they are needed, by permuted weights, and a unit gets slices of the tensors
-    before it. Only the stage's output has the channels in their own order: the shuffles have sent
-    those that are left of a tensor to every second, fourth, eighth … place.
+    Each unit passes half of its channels on unchanged, and its shuffle selects the channels that
+    the next unit transforms. The selection is fixed. So permuted weights make each tensor hold its
+    channels in the order of their use, and a unit reads slices of earlier tensors. Only the output
+    has the usual order of channels: there, the rest of a tensor is every second, fourth, eighth …
+    channel.
     """
 
     def __init__(self, stage: nn.Module) -> None:
@@ -254,13 +253,13 @@ class _StageV2(nn.Module):
         for i in range(1, len(units)):
             wanted.append(state[half:])
             state = _shuffled([*state[:half], *((i + 1, k) for k in range(half))])
-        # The order of each tensor's channels: by when they are needed, then their own.
+        # Order the channels of each tensor by the unit that uses them, then by their number.
         needed = {channel: i for i, batch in enumerate([*wanted, state]) for channel in batch}
         order = [sorted(range(n), key=lambda k: (needed[t, k], k)) for t, n in enumerate(widths)]
         place = {(t, k): i for t, ks in enumerate(order) for i, k in enumerate(ks)}
 
         def chain(layers: list[Any], act: nn.Module, outputs: Sequence[int]) -> nn.Sequential:
-            """Fused layers, of which the last makes ``outputs``."""
+            """Fuse layers; the last convolution computes the channels ``outputs``."""
             acts = [layer if _attributes(layer) else None for layer in [*layers[1:], act]]
             convs = zip(layers, acts, strict=True)
             fused = [_Conv(c, a) for c, a in convs if isinstance(c, nn.Conv2d)]
@@ -281,7 +280,7 @@ class _StageV2(nn.Module):
             unit_chain = chain(layers, unit.act, order[i + 2])
             unit_chain[0] = _Conv(layers[0], layers[1], inputs=batch_order)
             self.units.append(nn.Sequential(*depthwise, *unit_chain))
-        self.left = []  # of each tensor: its slice of the output, and of itself
+        self.left = []  # (tensor, its slice of the stage's output, first channel that goes there)
         for t, ks in enumerate(order):
             places = [i for i, channel in enumerate(state) if channel[0] == t]
             if places:
@@ -306,7 +305,7 @@ def _shuffled(channels: Sequence[Channel]) -> list[Channel]:
 
 
 def _runs(place: dict[Channel, int], channels: Iterable[Channel]) -> list[tuple[int, int, int]]:
-    """Slices that channels are: tensor, start and length of each."""
+    """Group channels into slices: (tensor, start, length)."""
     runs = []
     for t, of_tensor in groupby(channels, key=lambda channel: channel[0]):
         places = [place[channel] for channel in of_tensor]

@@ -1,6 +1,6 @@
-"""What stands before and behind a network in an ONNX file: preprocessing, NMS, RoI pooling.
+"""The parts of an ONNX file around the network: preprocessing, RoI pooling and NMS.
 
-These modules are traced; every operator that they become is of the ONNX standard.
+The exporter traces these modules into operators of the ONNX standard.
 """
 
 from collections.abc import Sequence
@@ -15,26 +15,26 @@ from ..host.ops.rois import bins_of
 from .network import DenseNetwork, RoINetwork
 from .spec import Spec, suppression
 
-Found = tuple[Tensor, Tensor, Tensor]  # boxes (n, 4), scores (n,), labels (n,)
+Boxed = tuple[Tensor, Tensor, Tensor]  # boxes (n, 4), scores (n,), labels (n,)
 
 
 class Frame(NamedTuple):
-    """Where an image lies in the network's input: four values each, x, y, x, y."""
+    """The position of an image in the network's input. Each field has the values x, y, x, y."""
 
-    limits: Tensor  # width and height within which boxes are clipped
-    offset: Tensor  # of the image's corner
-    ratio: Tensor  # pixels of the input per pixel of the image
-    size: Tensor  # width and height of the image itself
+    limits: Tensor  # width and height of the resized image, to which boxes are clipped
+    offset: Tensor  # the image's top left corner
+    ratio: Tensor  # input pixels per image pixel
+    size: Tensor  # width and height of the original image
 
 
 class Pipeline(nn.Module):
     """A whole detector, from an image to boxes."""
 
     def __init__(self, model: Any, spec: Spec, *, nms: bool, half: bool) -> None:
-        """Take a detector of mmdet apart, ``spec`` being its description.
+        """Build the pipeline of an mmdet detector, which ``spec`` describes.
 
-        With ``nms`` overlapping boxes are removed, with ``half`` the network computes in float16.
-        ValueError if the head or the RoI extractor is none that can be exported.
+        ``nms`` adds non-maximum suppression, ``half`` runs the network in float16. Raises
+        ValueError if the head or the RoI extractor cannot be exported.
         """
         super().__init__()
         two_stage = hasattr(model, "roi_head")
@@ -47,11 +47,11 @@ class Pipeline(nn.Module):
         self.boxes = Boxes(spec, nms=nms)
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        """Detect on an image, (height, width, 3), uint8, RGB.
+        """Detect objects on an RGB image, (height, width, 3), uint8.
 
         Returns:
-            In pixels of that image boxes (n, 4), scores (n,), labels (n,); without NMS boxes (n, 4)
-            and scores (n, classes).
+            Boxes (n, 4) in pixels of the image, scores (n,) and labels (n,); without NMS, boxes
+            (n, 4) and scores (n, classes).
         """
         x, frame = self.image(image)
         scores, boxes, maps = self.network(x.to(self.dtype))
@@ -63,7 +63,7 @@ class Pipeline(nn.Module):
 
 
 class Preprocessing(nn.Module):
-    """Resizes, normalises and pads as the model was tested."""
+    """Resizes, normalises and pads an image as the test pipeline does."""
 
     def __init__(self, spec: Spec) -> None:
         """Take ``input`` of the metadata, see :mod:`shufflenet_det.deploy.spec`."""
@@ -72,11 +72,11 @@ class Preprocessing(nn.Module):
         self.fixed = spec["resize"] != "keep"
 
     def forward(self, image: Tensor) -> tuple[Tensor, Frame]:
-        """Make the network's input, (1, 3, h, w), of an image, (H, W, 3), uint8, RGB."""
+        """Turn an RGB image, (H, W, 3), uint8, into the network's input, (1, 3, h, w)."""
         spec, divisor = self.spec, self.spec["pad_divisor"]
         full = torch.tensor([spec.get("height", 0), spec.get("width", 0)])
         size = torch._shape_as_tensor(image)[:2]
-        new, over, under = full, full, size  # the resize's factor as a fraction, rows and columns
+        new, over, under = full, full, size  # rows and columns are resized by over / under
         if not self.fixed or spec.get("keep_ratio"):
             (most, least), (long, short) = full, size
             if not self.fixed:
@@ -86,10 +86,10 @@ class Preprocessing(nn.Module):
             over = torch.where(by_long, most, least).expand(2)
             under = torch.where(by_long, long, short).expand(2)
         if not self.fixed:
-            # Whole numbers throughout: mmcv rounds halves up.
-            new = over = _divided(size * over * 2 + under, under * 2)
+            # In integers, since mmcv rounds halves up.
+            new = over = _int_divide(size * over * 2 + under, under * 2)
             under = size
-        spare = full * under - size * over  # twice the border, in parts 1 / over of a pixel
+        spare = full * under - size * over  # twice the border, in units of 1 / over image pixels
         letterbox = spec["resize"] == "warp" and spec["keep_ratio"]
         if spec["resize"] == "warp":
             x = _warp(image, new, over, under, spare if letterbox else None)
@@ -101,7 +101,7 @@ class Preprocessing(nn.Module):
         mean, std = (torch.tensor(spec[key]).view(1, 3, 1, 1) for key in ("mean", "std"))
         below, right = (divisor - new % divisor) % divisor
         x = F.pad((x - mean) / std, (0, right, 0, below), value=spec["pad_value"])
-        if self.fixed:  # which inference of shapes cannot always find
+        if self.fixed:  # shape inference cannot always find the size
             x = x.reshape(
                 1, 3, *(-(-spec[side] // divisor) * divisor for side in ("height", "width"))
             )
@@ -110,41 +110,44 @@ class Preprocessing(nn.Module):
         return x, Frame(*(value.float()[[1, 0, 1, 0]] for value in (new, offset, ratio, size)))
 
 
-def _divided(over: Tensor, under: Tensor | int) -> Tensor:
+def _int_divide(over: Tensor, under: Tensor | int) -> Tensor:
+    """Integer division, rounded towards zero."""
     return torch.div(over, under, rounding_mode="trunc")
 
 
 def _quotient(over: Tensor, under: Tensor, parts: int = 1) -> Tensor:
-    """The float nearest to a fraction of whole numbers.
+    """The float nearest to a fraction of integers.
 
-    OpenVINO multiplies by the reciprocal, which is off by one bit for half of all quotients: here
-    only by one bit of what is less than one of so many ``parts`` of 1.
+    OpenVINO multiplies by the reciprocal, so half of its quotients are wrong in the last bit.
+    Only the remainder, less than 1 / ``parts``, is therefore divided in floats.
     """
     over = over * parts
-    whole = _divided(over, under)
+    whole = _int_divide(over, under)
     rest = over - whole * under
     return (whole.float() + rest.float() / under.float()) * (1 / parts)
 
 
-def _steps(number: Any) -> Tensor:
-    """0, 1, … up to a number that is traced."""
-    return torch.arange(number)
+def _arange(stop: Any) -> Tensor:
+    """``torch.arange`` of a number that is a tensor while it is traced."""
+    return torch.arange(stop)
 
 
-def _corners(
-    image: Tensor, places: Sequence[Tensor], border: int = 0
+def _neighbours(
+    image: Tensor, positions: Sequence[Tensor], border: int = 0
 ) -> tuple[Tensor, Tensor, list[Tensor]]:
-    """What an interpolation reads: (H, W, 3) at places (h,) and (w,), ``border`` pixels within.
+    """The pixels that a linear interpolation reads from an image, (H, W, 3), with a border.
+
+    ``positions`` are the rows (h,) and the columns (w,), counted from inside the border.
 
     Returns:
-        The left and the right pixel, (2 h, w, 3), float, first of all upper, then of all lower
-        rows, and the weights of the lower, (h, 1, 1), and of the right ones, (w, 1).
+        The left and the right neighbours, each (2 h, w, 3), float, those of the upper rows before
+        those of the lower rows; and the weights of the lower, (h, 1, 1), and right, (w, 1), ones.
     """
     last = torch._shape_as_tensor(image) - 1
     indices, weights = [], []
-    for axis, place in enumerate(places):
-        before = place.floor()
-        weights.append((place - before).view(-1, *[1] * (2 - axis)))
+    for axis, position in enumerate(positions):
+        before = position.floor()
+        weights.append((position - before).view(-1, *[1] * (2 - axis)))
         first = before.long() + border
         indices.append([i.clamp(min=0).minimum(last[axis]) for i in (first, first + 1)])
     rows = image.index_select(0, torch.cat(indices[0]))
@@ -153,17 +156,17 @@ def _corners(
 
 
 def _resize(image: Tensor, new: Tensor, over: Tensor, under: Tensor) -> Tensor:
-    """``cv2.resize``, linear: (H, W, 3), uint8, to (h, w, 3), float of whole numbers.
+    """Linear ``cv2.resize`` of (H, W, 3), uint8, to (h, w, 3), integers as float.
 
-    With OpenCV's roundings: weights in parts of 2048, a row's sums in parts of 128, each row's
-    share in quarters, all but the last rounded down. By exact arithmetic every tenth value would
-    be greater by one. Factors of rows and columns are ``over / under``.
+    The factors of rows and columns are ``over / under``. Values are rounded where OpenCV rounds:
+    weights to 1/2048, the sums in a row down to 1/128, the weighted rows down to 1/4. With exact
+    arithmetic every tenth value would be greater by one.
     """
-    places = [
-        _quotient((_steps(new[axis]) * 2 + 1) * under[axis] - over[axis], over[axis] * 2)
+    positions = [
+        _quotient((_arange(new[axis]) * 2 + 1) * under[axis] - over[axis], over[axis] * 2)
         for axis in (0, 1)
     ]
-    left, right, weights = _corners(image, places)
+    left, right, weights = _neighbours(image, positions)
     lower, beside = ((weight * 2048).round() for weight in weights)
     rows = left * (128 - beside / 16) + right * (beside / 16)
     shares = zip(rows.floor().chunk(2), (2048 - lower, lower), strict=True)
@@ -172,42 +175,41 @@ def _resize(image: Tensor, new: Tensor, over: Tensor, under: Tensor) -> Tensor:
 
 
 def _warp(image: Tensor, new: Tensor, over: Tensor, under: Tensor, spare: Tensor | None) -> Tensor:
-    """``cv2.warpPerspective`` by a scaling: (H, W, 3), uint8, to (h, w, 3), float, whole numbers.
+    """``cv2.warpPerspective`` by a scaling, of (H, W, 3), uint8, to (h, w, 3), integers as float.
 
-    Beyond the image lies black. As OpenCV 5 does it in single precision, to the bit of its vector
-    instructions on x86: a column's place is rounded once, a row's twice. Factors of rows and
-    columns are ``over / under``; ``spare`` is what is left of h and w, in parts 1 / over of the
-    image's pixels.
+    The factors of rows and columns are ``over / under``; ``spare`` is twice the black border, in
+    units of 1 / over image pixels. The result equals that of OpenCV 5's vector code for x86 to the
+    bit: in single precision, it rounds the position of a column once and that of a row twice.
     """
-    places = []
+    positions = []
     for axis in (0, 1):
         step = _quotient(under[axis], over[axis], 1 << 16)
-        steps = _steps(new[axis]).float()
-        place = steps * step
+        steps = _arange(new[axis]).float()
+        position = steps * step
         if spare is not None:
             start = _quotient(spare[axis], over[axis] * -2)
             if axis == 0:
-                # abs changes nothing: it keeps OpenVINO from rounding once.
-                place = place.abs() + start
+                # abs() changes no value. It keeps OpenVINO from joining the two roundings.
+                position = position.abs() + start
             else:
                 coarse = (step * 256).floor() / 256
-                place = steps * coarse + start + steps * (step - coarse)
-        places.append(place)
+                position = steps * coarse + start + steps * (step - coarse)
+        positions.append(position)
     image = F.pad(image, (0, 0, 1, 1, 1, 1))
-    left, right, (lower, beside) = _corners(image, places, border=1)
+    left, right, (lower, beside) = _neighbours(image, positions, border=1)
     above, below = (left + (right - left) * beside).chunk(2)
     return (above + (below - above) * lower).round()
 
 
 def _clip(boxes: Tensor, limits: Tensor) -> Tensor:
-    """Boxes (…, 4) within 0 and ``limits``, (4,)."""
+    """Clip boxes, (…, 4), to 0 and ``limits``, (4,)."""
     return boxes.minimum(limits).clamp(min=0)
 
 
-def _select(scores: Tensor, boxes: Tensor, nms_pre: int, threshold: float) -> Found:
+def _select(scores: Tensor, boxes: Tensor, nms_pre: int, threshold: float) -> Boxed:
     """The best ``nms_pre`` pairs of box and class of one level, or all above the threshold.
 
-    Scores are (n, classes), boxes (n, 4), or (n, classes, 4) or (n, 1, 4).
+    Scores are (n, classes); boxes are (n, 4), (n, classes, 4) or (n, 1, 4).
     """
     flat, classes = scores.flatten(), scores.size(-1)
     if nms_pre > 0:
@@ -219,34 +221,34 @@ def _select(scores: Tensor, boxes: Tensor, nms_pre: int, threshold: float) -> Fo
     if boxes.dim() == 3:
         boxes = boxes.expand(-1, classes, 4).flatten(0, 1)[index]
     else:
-        boxes = boxes[_divided(index, classes)]
+        boxes = boxes[_int_divide(index, classes)]
     return boxes, best, index % classes
 
 
-def _suppress(levels: Sequence[Found], spec: Spec, threshold: float) -> Found:
+def _suppress(levels: Sequence[Boxed], spec: Spec, threshold: float) -> Boxed:
     """Non-maximum suppression within each class of all levels, the highest score first.
 
-    Boxes of each class are moved to a place of their own, so that one run of the operator does for
-    all classes and its limit is that of all.
+    The boxes of each class are shifted to a region of their own. So one operator serves all
+    classes, and its limit of boxes holds for all classes together.
     """
     boxes, scores, labels = (torch.cat(values) for values in zip(*levels, strict=True))
     ranked = scores
-    if spec["min_box_size"] >= 0:  # boxes as narrow or low as this, in pixels, are dropped
+    if spec["min_box_size"] >= 0:  # drop boxes with a side of this many pixels or fewer
         smallest = (boxes[:, 2:] - boxes[:, :2]).amin(1)
         ranked = torch.where(smallest > spec["min_box_size"], scores, -torch.ones_like(scores))
-    # As far apart as mmcv has them: that decides where an overlap is as large as the threshold.
+    # mmcv's shift, since its rounding decides where an overlap equals the threshold.
     counted = boxes * (ranked > threshold)[:, None]
     step = torch.cat((counted, torch.zeros(1, 4))).max() + 1
     apart = boxes + (labels.float() * step)[:, None]
     limits = spec["max_boxes"], spec["iou_threshold"], threshold
-    # OpenVINO has to know that a box has four numbers, and does not always find that itself.
+    # OpenVINO must know that a box has four numbers and cannot always infer it.
     apart = apart.reshape(1, -1, 4)
     kept = _NonMaxSuppression.apply(apart, ranked[None, None], *limits)[:, 2]
     return boxes[kept], scores[kept], labels[kept]
 
 
 class _NonMaxSuppression(torch.autograd.Function):
-    """ONNX's operator: boxes (1, n, 4), scores (1, 1, n) to (m, 3): image, class, box."""
+    """ONNX's operator, of boxes (1, n, 4) and scores (1, 1, n). Gives (m, 3): image, class, box."""
 
     @staticmethod
     def forward(
@@ -263,7 +265,7 @@ class _NonMaxSuppression(torch.autograd.Function):
 
 
 class Boxes(nn.Module):
-    """From scores (n_i, classes) and boxes of every level to boxes in pixels of the image."""
+    """Turns scores (n_i, classes) and boxes of every level into boxes in pixels of the image."""
 
     def __init__(self, spec: Spec, *, nms: bool) -> None:
         super().__init__()
@@ -272,7 +274,7 @@ class Boxes(nn.Module):
     def forward(
         self, scores: Sequence[Tensor], boxes: Sequence[Tensor], frame: Frame
     ) -> tuple[Tensor, ...]:
-        """Boxes are (n_i, 4), or of a second stage (n, classes, 4) or (n, 1, 4)."""
+        """Boxes of each level are (n_i, 4); those of a second stage (n, classes or 1, 4)."""
         boxes = [(_clip(of_level, frame.limits) - frame.offset) / frame.ratio for of_level in boxes]
         boxes = [_clip(of_level, frame.size) for of_level in boxes]
         if self.nms:
@@ -281,7 +283,7 @@ class Boxes(nn.Module):
             levels = [_select(*pair, self.spec["nms_pre"], threshold) for pair in pairs]
             return _suppress(levels, self.spec, threshold)
         if boxes[0].dim() == 3:
-            # A box of each class: as many boxes, each with the score of its class alone.
+            # The box of each class becomes a box of its own, with the score of that class only.
             classes = scores[0].size(1)
             boxes = [boxes[0].expand(-1, classes, 4).flatten(0, 1)]
             scores = [(scores[0][:, None] * torch.eye(classes)).flatten(0, 1)]
@@ -289,10 +291,10 @@ class Boxes(nn.Module):
 
 
 class Proposals(nn.Module):
-    """The RoIs that an RPN proposes, and what is pooled at each."""
+    """Selects the RPN's proposals, and pools the features of each."""
 
     def __init__(self, model: Any) -> None:
-        """Take a two-stage detector; ValueError if its RoI layer is none that is known."""
+        """Take a two-stage detector; ValueError if its RoI layer cannot be exported."""
         super().__init__()
         self.spec = suppression(model.test_cfg.rpn)
         self.extractor = model.roi_head.bbox_roi_extractor
@@ -305,10 +307,10 @@ class Proposals(nn.Module):
         maps: Sequence[Tensor],
         frame: Frame,
     ) -> tuple[Tensor, Tensor]:
-        """Pool every RoI from the map of its size (FPN, arXiv:1612.03144, eq. 1).
+        """Pool each RoI from the level for its size (FPN, arXiv:1612.03144, eq. 1).
 
         Returns:
-            (n, C, P, P), and the RoIs, (n, 4), in the same order.
+            Pooled features, (n, C, P, P), and the RoIs, (n, 4), in the same order.
         """
         levels = []
         for i, (of_level, corners) in enumerate(zip(scores, boxes, strict=True)):
@@ -320,13 +322,13 @@ class Proposals(nn.Module):
             return self.layers[0](maps[0].float(), rois), rois[:, 1:]
         level = self.extractor.map_roi_levels(rois, len(self.layers))
         chosen = [rois[(level == i).nonzero()[:, 0]] for i in range(len(self.layers))]
-        reads = zip(self.layers, maps, chosen, strict=False)  # the coarsest map is the RPN's alone
+        reads = zip(self.layers, maps, chosen, strict=False)  # only the RPN reads the coarsest map
         pooled = [layer(feature.float(), of_level) for layer, feature, of_level in reads]
         return torch.cat(pooled), torch.cat(chosen)[:, 1:]
 
 
 def _exportable(layer: Any) -> nn.Module:
-    """The same RoI layer of operators that ONNX has."""
+    """An RoI layer with the same results, built from operators that ONNX has."""
     kind = type(layer).__name__
     if kind == "RoIPool":
         return _RoIPool(layer)
@@ -336,12 +338,13 @@ def _exportable(layer: Any) -> nn.Module:
         names = ("output_size", "spatial_scale", "sampling_ratio", "aligned")
         return torchvision.ops.RoIAlign(**{name: getattr(layer, name) for name in names})
     raise ValueError(
-        f"{kind} cannot be exported: what can are RoIPool, RoIAlign by the mean and PSRoIAlign"
+        f"RoI layer {kind} cannot be exported: use RoIPool, PSRoIAlign, or RoIAlign with "
+        "pool_mode='avg'"
     )
 
 
 class _RoIPool(nn.Module):
-    """mmcv's RoIPool: every bin is a RoI of one bin, as the operator rounds where mmcv does not."""
+    """mmcv's RoIPool. Each bin is pooled as an RoI, since ONNX's operator rounds bins."""
 
     def __init__(self, layer: Any) -> None:
         super().__init__()
@@ -353,13 +356,13 @@ class _RoIPool(nn.Module):
 
 
 class _PSRoIAlign(nn.Module):
-    """PSRoIAlign: the channels of each bin are an image of their own, each bin a RoI on it."""
+    """PSRoIAlign. The channels of each bin become an image of their own, and the bin its RoI."""
 
     def __init__(self, layer: Any) -> None:
         super().__init__()
         self.bins, self.scale = layer.output_size, layer.spatial_scale
         self.samples, self.maximum = layer.sampling_ratio, layer.pool_mode == "max"
-        self.shift = 0.0 if layer.aligned else 0.5  # cells; the operator takes half a cell off
+        self.shift = 0.0 if layer.aligned else 0.5  # in cells: the operator subtracts half a cell
 
     def forward(self, feature: Tensor, rois: Tensor) -> Tensor:
         bins, shift = self.bins, self.shift

@@ -12,10 +12,10 @@ import numpy as np
 from ..detector.sources import image_files, read_image
 
 MIN_IMAGES = 100
-MAX_IMAGES = 300  # the ranges hardly move beyond
+MAX_IMAGES = 300  # with more images, the ranges hardly change
 _LAYERS = ("Conv", "Gemm", "MatMul")
 _ACTIVATIONS = ("Clip", "LeakyRelu", "Relu")
-# What passes 8-bit values on; with these left in float every unit would convert four times.
+# Operators between layers. If they stayed in float, each unit would convert its maps four times.
 _BETWEEN = (
     *(*_ACTIVATIONS, "Add", "AveragePool", "Concat", "Gather", "MaxPool", "Reshape", "Resize"),
     *("Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"),
@@ -23,11 +23,11 @@ _BETWEEN = (
 
 
 def calibration_images(source: str | Path) -> list[Path]:
-    """The images of a folder to calibrate on, evenly chosen where there are many.
+    """Up to ``MAX_IMAGES`` images of a folder, evenly spaced, for calibration.
 
     Raises:
-        FileNotFoundError: There is no such folder, or no image in it.
-        ValueError: There are fewer than ``MIN_IMAGES``.
+        FileNotFoundError: The folder does not exist or has no images.
+        ValueError: The folder has fewer than ``MIN_IMAGES`` images.
     """
     folder = Path(source)
     if not folder.is_dir():
@@ -36,21 +36,21 @@ def calibration_images(source: str | Path) -> list[Path]:
     if len(files) < MIN_IMAGES:
         raise ValueError(
             f"--int8 {str(source)!r} has {len(files)} images: calibration needs {MIN_IMAGES} or "
-            "more, like those that the detector will see"
+            "more, typical of those in use"
         )
     step = max(1.0, len(files) / MAX_IMAGES)
     return [files[int(i * step)] for i in range(min(len(files), MAX_IMAGES))]
 
 
 def quantize(proto: Any, images: Sequence[Path]) -> Any:
-    """Quantize an ONNX model's network: weights by channel to int8, activations to uint8, as QDQ.
+    """Quantize the network of an ONNX model: weights to int8 by channel, activations to uint8.
 
-    Preprocessing, the first layer, decoding, NMS and every head's last layer, which makes scores,
-    box deltas or distributions of distances, stay in float.
+    The result has QDQ nodes. Preprocessing, the first layer, the last layer of each head (scores,
+    box deltas or distributions of distances), decoding and NMS stay in float.
 
     Args:
-        proto: Of :func:`~shufflenet_det.deploy.onnx_model.build`, in float32.
-        images: Whose activations set the ranges.
+        proto: The float32 model of :func:`~shufflenet_det.deploy.onnx_model.build`.
+        images: Images for the calibration of the activations' ranges.
     """
     import onnx
     from onnxruntime.quantization import (
@@ -70,7 +70,7 @@ def quantize(proto: Any, images: Sequence[Path]) -> Any:
         def get_next(self) -> dict[str, np.ndarray] | None:
             return next(self.feeds, None)
 
-    # Without preprocessing, decoding and NMS.
+    # The other nodes are preprocessing, decoding and NMS.
     network = [n for n in proto.graph.node if n.name.startswith(("/network/", "/rois/"))]
     chosen = inner_nodes(network)
     level = logging.getLogger().level
@@ -100,25 +100,25 @@ def quantize(proto: Any, images: Sequence[Path]) -> Any:
 
 
 def inner_nodes(network: Sequence[Any]) -> list[str]:
-    """Names of what is quantized of a network, whose nodes are sorted.
+    """The names of the nodes to quantize, of a network's nodes in topological order.
 
-    That is all between the first layer, with its activation, and the last ones, behind which there
-    is no layer. What the first makes of raw pixels has too wide a range: calibrated on 100 images,
-    NanoDet-Plus loses 0.6 points of mAP on OpenVINO with it in float, and 2.2 with it in 8 bits.
+    These are the nodes after the first layer and its activation, and before the last layers. The
+    first layer's output has too wide a range: calibrated on 100 images, NanoDet-Plus on OpenVINO
+    loses 0.6 points of mAP with this layer in float, and 2.2 points with it in 8 bits.
     """
     readers = defaultdict(list)
     for node in network:
         for name in node.input:
             readers[name].append(node)
 
-    def below(node: Any) -> list[Any]:
+    def following(node: Any) -> list[Any]:
         return [reader for out in node.output for reader in readers[out]]
 
-    chosen: set[str] = set()  # whatever a layer is behind
+    chosen: set[str] = set()  # nodes with a layer somewhere after them
     for node in reversed(network):
-        if any(n.op_type in _LAYERS or n.name in chosen for n in below(node)):
+        if any(n.op_type in _LAYERS or n.name in chosen for n in following(node)):
             chosen.add(node.name)
     first = next(node for node in network if node.op_type in _LAYERS)
-    chosen -= {first.name, *(n.name for n in below(first) if n.op_type in _ACTIVATIONS)}
+    chosen -= {first.name, *(n.name for n in following(first) if n.op_type in _ACTIVATIONS)}
     kinds = {*_LAYERS, *_BETWEEN}
     return [node.name for node in network if node.op_type in kinds and node.name in chosen]

@@ -1,16 +1,16 @@
-"""A detector as data: how its images are made and its boxes are found.
+"""The description of an exported detector: its preprocessing and its non-maximum suppression.
 
-The dict that :func:`describe` returns stands as JSON in the metadata of every exported file, or in
-a file beside it, and is all that the runtime knows:
+Every exported file contains the dict of :func:`describe` as JSON, in its metadata or in a file
+beside it. The runtime knows nothing else about the detector:
 
 - ``classes``: names, in the order of the labels;
-- ``input``: ``resize`` 'stretch' to ``height`` x ``width``; 'keep' the ratio within ``scale`` (long
-  side, short side); or 'warp' to ``height`` x ``width``, pixel (0, 0) upon pixel (0, 0), with
-  ``keep_ratio`` in the middle of black. ``channels`` that the network reads, 'RGB' or 'BGR';
-  ``mean`` and ``std`` in that order, of 0 to 255; ``pad_divisor`` and ``pad_value`` (after
-  normalisation);
+- ``input``: ``resize`` is 'stretch' (to ``height`` x ``width``), 'keep' (the ratio, within
+  ``scale``: long side, short side) or 'warp' (to ``height`` x ``width``, pixel (0, 0) to pixel
+  (0, 0); with ``keep_ratio`` centred on black). ``channels`` is the network's order, 'RGB' or
+  'BGR', also of ``mean`` and ``std`` (for values of 0 to 255). The image is padded with
+  ``pad_value`` to a multiple of ``pad_divisor`` after normalisation;
 - ``nms_pre``, ``score_threshold``, ``iou_threshold``, ``max_boxes``, ``min_box_size``;
-- ``versions`` of what made the file.
+- ``versions`` of the packages that wrote the file.
 """
 
 from importlib import metadata
@@ -21,16 +21,16 @@ from mmengine.config import Config
 from ..version import __version__
 
 Spec = dict[str, Any]
-# Transforms that do not change an image that is given.
+# Transforms that do not change an image.
 _IDLE = ("LoadImageFromFile", "LoadAnnotations", "PackDetInputs")
-_ALL = 100_000  # a limit of boxes as high as this is none
+_ALL = 100_000  # configs with a limit this high mean: no limit
 
 
 def describe(cfg: Config, model: Any, classes: list[str]) -> Spec:
-    """The description of a detector, of its config and the names of its labels, in their order.
+    """Describe a detector from its config and the names of its classes, in the order of labels.
 
     Raises:
-        ValueError: The test pipeline, or what removes boxes, is none that can be exported.
+        ValueError: The test pipeline or the NMS cannot be exported.
     """
     two_stage = hasattr(model, "roi_head")
     test_cfg = model.test_cfg.rcnn if two_stage else model.test_cfg
@@ -48,11 +48,11 @@ def describe(cfg: Config, model: Any, classes: list[str]) -> Spec:
 
 
 def suppression(test_cfg: Any) -> Spec:
-    """What removes boxes, of a head's ``test_cfg``; ValueError if it is not plain NMS."""
+    """The NMS of a head's ``test_cfg``; ValueError if it is not plain NMS within each class."""
     nms = test_cfg.nms
     kind = nms.get("type", "nms")
     if kind != "nms" or nms.get("class_agnostic", False):
-        raise ValueError(f"test_cfg.nms={dict(nms)}: only nms within each class can be exported")
+        raise ValueError(f"test_cfg.nms={dict(nms)} cannot be exported: use nms within each class")
     nms_pre = int(test_cfg.get("nms_pre", -1))
     return {
         "nms_pre": nms_pre if nms_pre < _ALL else -1,
@@ -80,17 +80,17 @@ def _input(cfg: Config) -> Spec:
                 resize = {"resize": "keep", "scale": [max(width, height), min(width, height)]}
         elif name not in _IDLE:
             raise ValueError(
-                f"the test pipeline of {cfg.filename} has {name}: a model can be exported whose "
-                "images pass through one Resize or WarpResize with a scale and nothing else"
+                f"the test pipeline of {cfg.filename} has {name}, which cannot be exported: use "
+                "one Resize or WarpResize with a scale and no other transform"
             )
     if not resize:
         raise ValueError(f"the test pipeline of {cfg.filename} has no Resize with a scale")
-    made = cfg.model.data_preprocessor
+    preprocessor = cfg.model.data_preprocessor
     return {
         **resize,
-        "channels": "RGB" if made.get("bgr_to_rgb") else "BGR",
-        "mean": [float(value) for value in made.get("mean") or (0, 0, 0)],
-        "std": [float(value) for value in made.get("std") or (1, 1, 1)],
-        "pad_divisor": int(made.get("pad_size_divisor", 1)),
-        "pad_value": float(made.get("pad_value", 0)),
+        "channels": "RGB" if preprocessor.get("bgr_to_rgb") else "BGR",
+        "mean": [float(value) for value in preprocessor.get("mean") or (0, 0, 0)],
+        "std": [float(value) for value in preprocessor.get("std") or (1, 1, 1)],
+        "pad_divisor": int(preprocessor.get("pad_size_divisor", 1)),
+        "pad_value": float(preprocessor.get("pad_value", 0)),
     }

@@ -1,4 +1,4 @@
-"""Whether an exported model gives the same boxes as the detector in PyTorch."""
+"""Compare an exported model with the detector in PyTorch, box by box and by mAP."""
 
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -9,31 +9,30 @@ from typing import Any
 import numpy as np
 import supervision as sv
 
-from ..data.annotations import read_and_repair
-from ..data.folders import image_root
+from ..data.folders import read_dataset
 from ..evaluation.predictions import predict
 
 Predict = Callable[[Any], sv.Detections]
-# Two boxes of one class are the same from this IoU on, or with all sides as near as this.
+# Boxes of one class match if their IoU is at least SAME, or if no side differs by _NEAR or more.
 SAME = 0.9
-_NEAR = 0.1  # pixels; boxes clipped to nothing have no IoU
+_NEAR = 0.1  # pixels; a box that is clipped to zero size has no IoU
 _FILES = ("annotations/instances_val2017.json", "annotations/instances_val.json", "val.json")
 
 
 @dataclass
 class Differences:
-    """Largest differences of two detectors' boxes."""
+    """The largest differences between the boxes of two detectors."""
 
     images: int = 0
     boxes: int = 0  # of the first detector
-    unmatched: int = 0  # of either, that the other has not, by an IoU of ``SAME`` and the class
-    pixels: float = 0.0  # of matched boxes' sides, at most
-    score: float = 0.0  # of matched boxes, at most
-    # COCO's figures of the two by name, 0 to 1, where there were annotations.
+    unmatched: int = 0  # boxes of either detector without a match in the other
+    pixels: float = 0.0  # largest difference between the sides of matched boxes
+    score: float = 0.0  # largest difference between the scores of matched boxes
+    # COCO's metrics of both detectors by name, 0 to 1; empty without annotations.
     summaries: list[dict[str, float | None]] = field(default_factory=list)
 
     def add(self, first: Any, second: Any) -> None:
-        """Compare the boxes of one more image."""
+        """Compare the boxes of one image."""
         self.images += 1
         self.boxes += len(first)
         self.unmatched += len(first) + len(second)
@@ -53,26 +52,26 @@ class Differences:
             self.score = max(self.score, score)
 
     def __str__(self) -> str:
-        """One line, and one of both summaries."""
+        """One line about the boxes, and one about the metrics."""
         lines = [
             f"{self.images} images, {self.boxes} boxes: {self.unmatched} without a match; matched "
-            f"ones differ by up to {self.pixels:.3f} pixels and {self.score:.5f} of score"
+            f"boxes differ by up to {self.pixels:.3f} pixels, their scores by {self.score:.5f}"
         ]
         if self.summaries:
             first, second = self.summaries
             shown = ", ".join(f"{key} {_text(first[key])} {_text(second[key])}" for key in first)
-            lines.append(f"COCO's figures, PyTorch's first: {shown}")
+            lines.append(f"COCO metrics, PyTorch's first: {shown}")
         return "\n".join(lines)
 
     @property
     def cost(self) -> float | None:
-        """How much mAP, in points, the second has less; None where it is not defined."""
+        """The mAP that the second detector loses, in points; None if mAP is undefined."""
         first, second = (summary["mAP"] for summary in self.summaries or [{"mAP": None}] * 2)
         return None if first is None or second is None else 100 * (first - second)
 
 
 def compare(first: Predict, second: Predict, images: Iterable[Any]) -> Differences:
-    """Run two detectors on the same images, whatever both read."""
+    """Compare two detectors on images of any form that both accept."""
     found = Differences()
     for image in images:
         found.add(first(image), second(image))
@@ -85,16 +84,16 @@ def verify(
     dataset: str | Path,
     classes: Sequence[str],
 ) -> dict[str, Differences]:
-    """Compare exported models on an annotated data set, box by box and by COCO's figures.
+    """Compare exported models on an annotated data set, box by box and by COCO's metrics.
 
     Args:
-        reference: The detector in PyTorch; detections have ``data['class_name']``.
-        exported: An exported model on each of several runtimes, by name.
+        reference: The detector in PyTorch. Its detections have ``data['class_name']``.
+        exported: The exported model on each runtime, by the runtime's name.
         dataset: See :func:`find_dataset`.
-        classes: What the detectors find.
+        classes: The names of the detectors' classes.
 
     Returns:
-        The differences by name; without summaries where the data set has none of the classes.
+        The differences by name; without summaries if the data set has none of the classes.
     """
     from ..evaluation.scores import Evaluation
 
@@ -115,14 +114,14 @@ def verify(
 
 
 def find_dataset(dataset: str | Path) -> tuple[dict[str, Any], Path]:
-    """The annotations and the folder of images of a data set.
+    """Read the annotations of a data set, and find the folder of its images.
 
     Args:
         dataset: A COCO annotation file, or a folder laid out as COCO 2017.
 
     Raises:
-        FileNotFoundError: The annotations or the images are not there.
-        ValueError: The file is no annotation file of COCO's format, or has no images.
+        FileNotFoundError: The annotations or the images do not exist.
+        ValueError: The annotation file is not in COCO's format, or has no images.
     """
     path = Path(dataset)
     if path.is_dir():
@@ -130,10 +129,10 @@ def find_dataset(dataset: str | Path) -> tuple[dict[str, Any], Path]:
         if not found:
             raise FileNotFoundError(f"{str(dataset)!r} has none of {', '.join(_FILES)}")
         path = found[0]
-    content, _ = read_and_repair(path)
+    content, images, _ = read_dataset(path)
     if not content["images"]:
         raise ValueError(f"{str(path)!r} has no images")
-    return content, image_root(path, content)
+    return content, images
 
 
 def _text(value: float | None) -> str:
@@ -141,7 +140,7 @@ def _text(value: float | None) -> str:
 
 
 def photographs() -> list[np.ndarray]:
-    """A few views of a real photograph, matplotlib's sample, as BGR arrays of unlike sizes."""
+    """Three views of a photograph, matplotlib's sample image, as BGR arrays of different sizes."""
     import matplotlib.cbook
 
     from ..detector.sources import read_image

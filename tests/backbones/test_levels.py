@@ -180,7 +180,7 @@ def test_mistakes_are_named_with_the_legal_values(network, kwargs, given, legal)
         assert part in message
 
 
-def test_images_of_another_type_than_the_weights_are_refused_in_a_sentence():
+def test_images_of_another_dtype_are_refused():
     """mmdet hands over float32 whatever a detector's ``half()`` did."""
     net = ShuffleNetV2(0.5).to(torch.bfloat16).eval()
     images = networks.images(1, 3, 64, 64)

@@ -70,7 +70,7 @@ def test_they_are_equal_with_other_arguments_too(network, variant, kwargs):
 
 @pytest.mark.parametrize("with_cp", [False, True])
 @pytest.mark.parametrize(("network", "variant"), SMALL)
-def test_units_run_again_in_the_backward_pass_and_nothing_else_does(network, variant, with_cp):
+def test_only_units_run_again_in_the_backward_pass(network, variant, with_cp):
     net = networks.all_levels(network, variant, with_cp=with_cp)
     calls = {}
     for name, module in net.named_modules():

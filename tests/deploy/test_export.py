@@ -4,7 +4,6 @@ import cv2
 import mmcv
 import numpy as np
 import onnx
-import openvino
 import pytest
 from onnxruntime import InferenceSession
 from torch import nn
@@ -14,6 +13,7 @@ from shufflenet_det.data.warp import fit
 from shufflenet_det.deploy import Detector, export, onnx_model, quantization
 from shufflenet_det.deploy.network import head_levels
 from shufflenet_det.deploy.pipeline import Preprocessing
+from shufflenet_det.deploy.runtime.engines import openvino_core
 from shufflenet_det.deploy.verification import compare, photographs
 from shufflenet_det.detector.sources import read_image
 
@@ -48,7 +48,7 @@ def test_images_are_resized_as_by_opencv(name):
     preprocessing = nn.Sequential(Preprocessing({**spec, **rest}), First())
     file = onnx_model.trace(preprocessing, ["x"]).SerializeToString()
     session = InferenceSession(file)
-    core = openvino.Core()
+    core = openvino_core()
     compiled = core.compile_model(core.read_model(file), "CPU")
     for image in photographs():
         if spec["resize"] == "keep":
@@ -113,7 +113,7 @@ def test_half_keeps_boxes_and_scores_in_float32(exported):
     assert compare(model, Detector(file), photographs()).score < 0.1
 
 
-def test_verify_prints_both_summaries(exported, tmp_path, capsys):
+def test_verify_prints_the_metrics_of_both(exported, tmp_path, capsys):
     model, file = exported("ssdlite")
     folder = file.parent
     (tmp_path / "val").mkdir()
@@ -135,7 +135,7 @@ def test_verify_prints_both_summaries(exported, tmp_path, capsys):
     assert not run_tool("export", [*map(str, arguments), "--verify", str(tmp_path)])
     printed = capsys.readouterr().out
     assert "openvino: 0.00 points of mAP less than PyTorch" in printed
-    assert "COCO's figures, PyTorch's first: mAP" in printed
+    assert "COCO metrics, PyTorch's first: mAP" in printed
     assert len(Detector(tmp_path / "model.xml")(photographs()[0])) == len(model(photographs()[0]))
 
 
@@ -150,7 +150,7 @@ def test_mistakes_are_one_sentence_and_leave_nothing(lively, tmp_path, capsys):
         ("has 1 images: calibration needs 100", config, weights, out, "--int8", tmp_path / "few"),
         ("no such folder of images", config, weights, out, "--int8", tmp_path / "gone"),
         ("exclude each other", config, weights, out, "--half", "--int8", tmp_path / "few"),
-        ("have --int8", config, weights, out.with_suffix(".pt2"), "--int8", tmp_path / "few"),
+        ("support --int8", config, weights, out.with_suffix(".pt2"), "--int8", tmp_path / "few"),
         ("does not fit", config, other, out),
         ("gone.pth", config, tmp_path / "gone.pth", out),
         ("gone.json", config, weights, out, "--verify", tmp_path / "gone.json"),
@@ -163,7 +163,7 @@ def test_mistakes_are_one_sentence_and_leave_nothing(lively, tmp_path, capsys):
         assert not out.parent.exists() or not list(out.parent.iterdir())
     with pytest.raises(ValueError, match="Linear cannot be exported"):
         head_levels(nn.Linear(1, 1))
-    with pytest.raises(ValueError, match=r"export it as \.onnx or \.xml"):
+    with pytest.raises(ValueError, match=r"FasterRCNN as \.onnx or \.xml"):
         export(lively("faster_rcnn")[0], None, tmp_path / "model.ncnn.param")
 
 

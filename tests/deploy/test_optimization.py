@@ -75,6 +75,27 @@ def test_a_layer_in_double_precision_is_left_to_torch(images):
 
 
 @pytest.mark.parametrize(
+    ("name", "compiled"),
+    [(None, ["ShuffleNetV2"]), ("ssdlite320_shufflenet_coco.py", ["ShuffleNetV2", "SSDNeck"])],
+)
+def test_compiled_parts_compute_the_same(root, monkeypatch, images, name, compiled):
+    """Dynamo captures each part in one graph; its eager backend takes seconds, not minutes."""
+    found, torch_compile = [], torch.compile
+
+    def quick(call, options):
+        found.append(type(call.__self__).__name__)
+        return torch_compile(call, backend="eager", fullgraph=True)
+
+    monkeypatch.setattr(torch, "compile", quick)
+    network = trained(ShuffleNetV2() if name is None else detector(root / "configs" / name))
+    optimized = optimize(network, compile=True)
+    assert found == compiled
+    with torch.no_grad():
+        for want, got in zip(*(flat(parts(m, images)) for m in (network, optimized)), strict=True):
+            torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-4 * float(want.abs().max()))
+
+
+@pytest.mark.parametrize(
     "name",
     [
         "bccd/rtmdet_shufflenet_bccd.py",
@@ -88,12 +109,7 @@ def test_a_layer_in_double_precision_is_left_to_torch(images):
     ],
 )
 def test_raw_outputs_of_detectors_are_the_same(root, name, images):
-    cfg = Config.fromfile(root / "configs" / name)
-    cfg.model.backbone.init_cfg = None
-    cfg.model.train_cfg = None
-    model = MODELS.build(cfg.model)
-    model.init_weights()
-    model = trained(model)
+    model = trained(detector(root / "configs" / name))
     size = 300 if "ssd300" in name else 128
     inputs = nn.functional.interpolate(images[:1], (size, size))
     with torch.no_grad():
@@ -103,8 +119,19 @@ def test_raw_outputs_of_detectors_are_the_same(root, name, images):
         torch.testing.assert_close(b, a, rtol=1e-4, atol=1e-4 * float(a.abs().max()))
 
 
+def detector(config):
+    cfg = Config.fromfile(config)
+    cfg.model.backbone.init_cfg = None
+    cfg.model.train_cfg = None
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    return model
+
+
 def parts(model, inputs):
-    """Maps of the neck, and the raw outputs of the first head."""
+    """Maps of a backbone; of a detector the neck's, and the raw outputs of the first head."""
+    if isinstance(model, ShuffleNetV2):
+        return model(inputs)
     features = model.extract_feat(inputs)
     head = getattr(model, "rpn_head", None) or model.bbox_head
     return [features, head(features)]

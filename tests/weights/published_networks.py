@@ -9,6 +9,45 @@ from torch import Tensor
 from torch.nn import functional as F
 
 REPEATS = (4, 8, 4)
+# {(groups, factor): (stem, stages)}: Table 1, megvii-model/ShuffleNet-Series
+# ShuffleNetV1/network.py, osmr/imgclsmob pytorch/pytorchcv/models/shufflenet.py
+V1_WIDTHS = {
+    (1, 0.25): (6, (36, 72, 144)),
+    (1, 0.5): (12, (72, 144, 288)),
+    (1, 0.75): (18, (108, 216, 432)),
+    (1, 1.0): (24, (144, 288, 576)),
+    (2, 1.0): (24, (200, 400, 800)),
+    (3, 0.25): (6, (60, 120, 240)),
+    (3, 0.5): (12, (120, 240, 480)),
+    (3, 0.75): (18, (180, 360, 720)),
+    (3, 1.0): (24, (240, 480, 960)),
+    (3, 1.5): (24, (360, 720, 1440)),
+    (3, 2.0): (48, (480, 960, 1920)),
+    (4, 1.0): (24, (272, 544, 1088)),
+    (8, 0.5): (16, (192, 384, 768)),
+    (8, 1.0): (24, (384, 768, 1536)),
+    (8, 1.5): (24, (576, 1152, 2304)),
+    (8, 2.0): (48, (768, 1536, 3072)),
+}
+V2_WIDTHS = {
+    0.5: (48, 96, 192),
+    1.0: (116, 232, 464),
+    1.5: (176, 352, 704),
+    2.0: (244, 488, 976),
+}
+
+
+def image(dtype: torch.dtype = torch.float64, side: int = 64) -> Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return torch.rand(1, 3, side, side, generator=generator, dtype=dtype)
+
+
+def assert_close(ours, theirs):
+    """Equal feature maps, but for rounding."""
+    for a, b in zip(ours, theirs, strict=True):
+        assert a.shape == b.shape
+        tolerance = 1e-10 if b.dtype == torch.float64 else 1e-5
+        assert (a - b).abs().max() / b.abs().max() < tolerance
 
 
 class Tape:

@@ -1,4 +1,4 @@
-"""Exported detectors on a runtime of choice; nothing here imports torch but for ``.pt2``."""
+"""Run exported detectors. Only ``.pt2`` models import torch."""
 
 from pathlib import Path
 from typing import Any
@@ -13,22 +13,23 @@ __all__ = ["Detector"]
 
 
 class Detector:
-    """An exported model: an image in, boxes out, as the PyTorch detector gives them.
+    """An exported model that takes images and returns the same boxes as the PyTorch detector.
 
     Args:
-        model: What ``shufflenet-det export`` wrote: ``.onnx``, ``.xml``, ``.ncnn.param``,
+        model: A file of ``shufflenet-det export``: ``.onnx``, ``.xml``, ``.ncnn.param``,
             ``.tflite`` or ``.pt2``.
-        runtime: 'onnxruntime', 'openvino', 'ncnn', 'litert' or 'torch'; None is the file's own.
-        threads: How many to run on; None is the runtime's choice.
+        runtime: 'onnxruntime', 'openvino', 'ncnn', 'litert' or 'torch'; None: the default of the
+            file format.
+        threads: The number of threads; None: the runtime's default.
 
     Attributes:
-        classes: Name of each class; ``class_id`` counts in it.
+        classes: The class names; ``class_id`` is an index into them.
         spec: The model's metadata: preprocessing, thresholds, versions.
 
     Raises:
-        FileNotFoundError: The model is not there.
+        FileNotFoundError: The model does not exist.
         ImportError: Its runtime is not installed.
-        ValueError: It is no exported model of this package.
+        ValueError: The file is not an exported model of this package.
 
     Example:
         >>> from shufflenet_det.deploy import Detector
@@ -43,19 +44,19 @@ class Detector:
         self.classes: tuple[str, ...] = tuple(map(str, self.spec["classes"]))
 
     def __call__(self, image: Any, score_threshold: float = 0) -> Any:
-        """Detect on an image, or on each of several.
+        """Detect objects on an image, or on each image of a sequence.
 
         Args:
-            image: A path, a BGR array of OpenCV, a PIL image, or a sequence of these.
-            score_threshold: Boxes with lower scores are left out, as those below the model's own.
+            image: A path, an OpenCV array (BGR), a PIL image, or a sequence of these.
+            score_threshold: The lowest score of a box. The model's own threshold also applies.
 
         Returns:
-            Boxes in pixels of the image as it is shown, best first, with ``confidence``,
-            ``class_id`` and ``data['class_name']``; a list of these for a sequence.
+            ``supervision.Detections`` with ``data['class_name']``, in pixels of the image after
+            EXIF rotation, the highest score first; for a sequence, a list.
 
         Raises:
-            FileNotFoundError: There is no such file.
-            ValueError: The file or the array is no image.
+            FileNotFoundError: The file does not exist.
+            ValueError: The file or the array is not an image.
         """
         if isinstance(image, list | tuple):
             return [self(one, score_threshold) for one in image]
@@ -65,8 +66,8 @@ class Detector:
         boxes, scores, labels = boxes[keep], scores[keep], labels[keep]
         if len(labels) and labels.max() >= len(self.classes):
             raise ValueError(
-                f"{self._name!r} finds class {labels.max()}, and its description names "
-                f"{len(self.classes)} classes, from 0 on"
+                f"{self._name!r} predicts class {labels.max()}, but its metadata names only "
+                f"{len(self.classes)} classes, counted from 0"
             )
         names = np.array([self.classes[label] for label in labels], dtype=str)
         return sv.Detections(
@@ -80,12 +81,12 @@ class Detector:
 def suppress(
     boxes: np.ndarray, scores: np.ndarray, spec: dict[str, Any]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Non-maximum suppression for models that leave it to the host.
+    """Non-maximum suppression for models without it.
 
     Boxes are (n, 4), scores (n, classes); ``spec`` is the model's metadata.
 
     Returns:
-        Boxes (k, 4), scores (k,) and labels (k,), the best first.
+        Boxes (k, 4), scores (k,) and labels (k,), the highest score first.
     """
     index, labels = np.nonzero(scores > spec["score_threshold"])
     found = np.concatenate(
@@ -97,11 +98,11 @@ def suppress(
     found = found[best]
     if spec["min_box_size"] >= 0:
         found = found[(found[:, 2:4] - found[:, :2] > spec["min_box_size"]).all(axis=1)]
-    # Classes are moved apart as mmcv does it: its rounding decides overlaps near the threshold.
+    # mmcv's shift of each class, since its rounding decides where an overlap equals the threshold.
     apart = found[:, :4] + found[:, 5:] * (found[:, :4].max(initial=0) + 1)
     kept: list[int] = []
     left = np.arange(len(found))
-    while len(left) and len(kept) < spec["max_boxes"]:  # all pairs at once take a second
+    while len(left) and len(kept) < spec["max_boxes"]:  # the IoU of all pairs would take a second
         kept.append(left[0])
         overlaps = sv.box_iou_batch(apart[left[:1]], apart[left[1:]])[0]
         left = left[1:][~(overlaps > spec["iou_threshold"])]

@@ -1,13 +1,12 @@
-"""From a head's raw outputs to boxes, in numpy or torch alike.
+"""Decode a head's raw outputs to boxes, in numpy or torch.
 
-``xp`` is the array library, ``numpy`` or ``torch``: the same lines decode while a model is exported
-and, for formats whose files end at the head, beside the runtime. A level of a head is described by
-a dict, as it stands in a model's metadata:
+``xp`` is the array library: ``torch`` during export, ``numpy`` at run time for formats whose files
+end at the head. The metadata of a model describe each level of its head by a dict:
 
 - anchors: ``{"kind": "anchors", "stride": [x, y], "anchors": [[x1, y1, x2, y2], …], "means": …,
   "stds": …, "clip": …}``, with the anchors of the level's first cell;
-- points: ``{"kind": "points", "stride": [x, y], "offset": o, "bins": n}``, whose point of cell
-  (row i, column j) is ``((j + o) * x, (i + o) * y)``.
+- points: ``{"kind": "points", "stride": [x, y], "offset": o, "bins": n}``, where the point of the
+  cell in row i, column j is ``((j + o) * x, (i + o) * y)``.
 """
 
 from typing import Any
@@ -18,7 +17,7 @@ Array = Any
 def decode_level(
     level: dict[str, Any], regression: Array, height: int, width: int, xp: Any
 ) -> Array:
-    """Boxes of one level.
+    """Decode one level.
 
     Args:
         level: The level's description.
@@ -40,16 +39,16 @@ def decode_level(
 
 
 def boxes_from_deltas(priors: Array, deltas: Array, coder: dict[str, Any], xp: Any) -> Array:
-    """Boxes of centres' and sizes' deltas (R-CNN, arXiv:1311.2524, App. C).
+    """Decode deltas of centres and sizes (R-CNN, arXiv:1311.2524, App. C).
 
     Args:
-        priors: (n, 4) or (n, 1, 4) corners.
-        deltas: (n, 4), or (n, classes, 4).
-        coder: ``means`` and ``stds`` of the deltas, ``clip``: the largest |log| of a size's ratio.
+        priors: Corners, (n, 4) or (n, 1, 4).
+        deltas: (n, 4) or (n, classes, 4).
+        coder: ``means`` and ``stds`` of the deltas; ``clip``, the largest |log| of a size ratio.
         xp: ``numpy`` or ``torch``.
 
     Returns:
-        Corners in the deltas' shape.
+        Corners, in the shape of the deltas.
     """
     means, stds = (xp.asarray(coder[key], dtype=xp.float32) for key in ("means", "stds"))
     deltas = deltas * stds + means
@@ -60,9 +59,9 @@ def boxes_from_deltas(priors: Array, deltas: Array, coder: dict[str, Any], xp: A
 
 
 def _boxes_from_bins(points: Array, logits: Array, level: dict[str, Any], xp: Any) -> Array:
-    """Boxes of distributions over distances (generalised focal loss, arXiv:2006.04388, Sec. 3.2).
+    """Decode distributions of distances (generalised focal loss, arXiv:2006.04388, Sec. 3.2).
 
-    Each side's distance from the point is the mean of 0 … bins - 1 strides under its softmax.
+    The distance of a side from its point is the mean of 0 … bins - 1 strides under the softmax.
     """
     bins = level["bins"]
     logits = logits.reshape(-1, 4, bins)
@@ -71,7 +70,7 @@ def _boxes_from_bins(points: Array, logits: Array, level: dict[str, Any], xp: An
     else:
         weights = xp.exp(logits - logits.max(-1, keepdims=True))
         weights = weights / weights.sum(-1, keepdims=True)
-    # One table, multiplied before the sum: OpenVINO 2026.4 multiplies a sum by a vector wrongly.
+    # Multiplied before the sum, since OpenVINO 2026.4 multiplies a sum by a vector wrongly.
     x, y = level["stride"]
     signed = [[-x], [-y], [x], [y]]
     steps = xp.asarray(signed, dtype=xp.float32) * xp.asarray(list(range(bins)), dtype=xp.float32)
@@ -79,7 +78,7 @@ def _boxes_from_bins(points: Array, logits: Array, level: dict[str, Any], xp: An
 
 
 def _grid(first: Array, level: dict[str, Any], height: int, width: int, xp: Any) -> Array:
-    """(A, 4) priors of the first cell to (height * width * A, 4), row by row."""
+    """Repeat the priors of the first cell, (A, 4), at each cell: (height * width * A, 4)."""
     x = (xp.arange(width) * level["stride"][0]).reshape(1, -1, 1)
     y = (xp.arange(height) * level["stride"][1]).reshape(-1, 1, 1)
     zero = x * 0 + y * 0

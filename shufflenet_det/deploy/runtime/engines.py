@@ -1,9 +1,9 @@
-"""The runtimes that exported models run on: onnxruntime, OpenVINO, ncnn, LiteRT, torch.
+"""The runtimes of exported models: onnxruntime, OpenVINO, ncnn, LiteRT and torch.
 
-Each takes an RGB image and gives what the file's outputs are. Their packages are imported when a
-file is opened.
+The package of a runtime is imported when a file is opened.
 """
 
+import functools
 import json
 from collections.abc import Callable
 from importlib import import_module
@@ -27,21 +27,21 @@ Engine = Callable[[np.ndarray], list[np.ndarray]]
 
 
 def open_engine(path: Path, runtime: str | None, threads: int | None) -> tuple[Engine, Spec]:
-    """Open a file, as :class:`~shufflenet_det.deploy.runtime.Detector` says.
+    """Open an exported model; arguments and errors are those of :class:`.Detector`.
 
     Returns:
-        A function of an RGB image, (H, W, 3), uint8, to the file's outputs, and the description.
+        A function from an RGB image, (H, W, 3), uint8, to the model's outputs; and the metadata.
     """
     if not path.is_file():
         raise FileNotFoundError(f"model {str(path)!r} not found")
     suffix = path.suffix.lower()
-    legal = [name for name, (_, _, suffixes) in RUNTIMES.items() if suffix in suffixes]
-    if not legal:
+    allowed = [name for name, (_, _, suffixes) in RUNTIMES.items() if suffix in suffixes]
+    if not allowed:
         known = sorted({s for _, _, suffixes in RUNTIMES.values() for s in suffixes})
         raise ValueError(f"{str(path)!r}: an exported model ends in {', '.join(known)}")
-    name = legal[0] if runtime is None else runtime
-    if name not in legal:
-        raise ValueError(f"runtime={runtime!r}: {path.name} runs on {' or '.join(legal)}")
+    name = allowed[0] if runtime is None else runtime
+    if name not in allowed:
+        raise ValueError(f"runtime={runtime!r}: {path.name} runs on {' or '.join(allowed)}")
     open_file, package, _ = RUNTIMES[name]
     wheel = package.partition(".")[0].replace("_", "-")
     try:
@@ -53,7 +53,7 @@ def open_engine(path: Path, runtime: str | None, threads: int | None) -> tuple[E
     try:
         engine, text = open_file(module, path, threads)
     except Exception as error:
-        own = type(error).__module__.startswith(package)  # onnxruntime's are no RuntimeError
+        own = type(error).__module__.startswith(package)  # as onnxruntime's errors
         if own or isinstance(error, RuntimeError | ValueError):
             reason = " ".join(str(error).split())
             raise ValueError(f"{package} cannot read {str(path)!r}: {reason}") from error
@@ -63,14 +63,14 @@ def open_engine(path: Path, runtime: str | None, threads: int | None) -> tuple[E
             f"{str(path)!r} has no metadata of shufflenet_det: export it with "
             "`shufflenet-det export`"
         )
-    damaged = f"{str(path)!r}: the detector's description is damaged"
+    damaged = f"{str(path)!r}: the metadata of shufflenet_det is damaged"
     try:
         spec = json.loads(text)
     except ValueError as error:
         raise ValueError(f"{damaged}: {error}") from error
     for key, kind in _FIELDS.items():
         if not isinstance(spec, dict) or not isinstance(spec.get(key), kind):
-            raise ValueError(f"{damaged}: it has no {key!r} that fits")
+            raise ValueError(f"{damaged}: {key!r} is missing or has the wrong type")
     return (engine if suffix in (".onnx", ".xml") else _with_images(engine, spec)), spec
 
 
@@ -83,8 +83,19 @@ def _onnxruntime(module: Any, path: Path, threads: int | None) -> tuple[Engine, 
     return lambda image: session.run(None, {"image": image}), text
 
 
+@functools.cache
+def openvino_core() -> Any:
+    """OpenVINO's ``Core``, one for the process.
+
+    Each core that compiles a model gives the thread a new signal stack. If the older of two cores
+    is deleted first, the stack that remains is unmapped memory, and the next signal that a Python
+    handler takes ends the process (OpenVINO 2026.4). A DataLoader with workers sets such a handler.
+    """
+    return import_module("openvino").Core()
+
+
 def _openvino(module: Any, path: Path, threads: int | None) -> tuple[Engine, str | None]:
-    core = module.Core()
+    core = openvino_core()
     model = core.read_model(str(path))
     text = None
     for key in ([METADATA], ["framework", METADATA]):
@@ -109,11 +120,11 @@ def _ncnn(module: Any, path: Path, threads: int | None) -> tuple[Engine, str | N
     if threads:
         net.opt.num_threads = threads
     if net.load_param(str(path)) or net.load_model(str(weights)):
-        raise RuntimeError("no graph of ncnn, or the weights of another")
+        raise RuntimeError("not an ncnn model, or its .bin file belongs to another model")
 
     def run(x: np.ndarray) -> list[np.ndarray]:
         extractor = net.create_extractor()
-        # The array has to outlive the Mat, which does not own it: hence the copy.
+        # The Mat does not own the array, so it is copied.
         extractor.input("in0", module.Mat(x).clone())
         return [np.array(extractor.extract(f"out{i}")[1]) for i in range(2)]
 
@@ -147,7 +158,7 @@ def _torch(module: Any, path: Path, threads: int | None) -> tuple[Engine, str | 
 
 
 def _beside(path: Path, suffix: str) -> Path:
-    """The file of this suffix that belongs to a model, FileNotFoundError if it is not there."""
+    """The file of another suffix that belongs to a model; FileNotFoundError if it is missing."""
     file = path.with_suffix(suffix)
     if not file.is_file():
         raise FileNotFoundError(f"{file.name!r} is missing beside {str(path)!r}")
@@ -155,10 +166,10 @@ def _beside(path: Path, suffix: str) -> Path:
 
 
 def _with_images(network: Engine, spec: Spec) -> Engine:
-    """A network of a prepared image, (3, height, width), as an engine of any image.
+    """Add preprocessing and decoding to a network whose input is (3, height, width), float32.
 
-    Its outputs are scores, (n, classes), and boxes, (n, 4), in pixels of its input; or regressions,
-    where the description has the ``levels`` that decode them.
+    The network's outputs are scores, (n, classes), and boxes, (n, 4), in pixels of the input. If
+    the metadata have ``levels``, the second output has regressions instead of boxes.
     """
     size = np.array([spec["input"]["width"], spec["input"]["height"]] * 2)
 
@@ -174,11 +185,11 @@ def _with_images(network: Engine, spec: Spec) -> Engine:
 
 
 def preprocess(image: np.ndarray, spec: Spec) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Resize, normalise and pad an image, (H, W, 3), uint8, RGB, by ``input`` of the metadata.
+    """Resize, normalise and pad an RGB image, (H, W, 3), uint8, by ``input`` of the metadata.
 
     Returns:
-        (3, height, width), float32; factors of the resize, x and y; and where the image's corner
-        lies, x and y.
+        The network's input, (3, height, width), float32; the resize factors (x, y); and the
+        position of the image's corner (x, y).
     """
     size, full = np.array(image.shape[1::-1]), np.array([spec["width"], spec["height"]])
     factors = full / size
@@ -199,7 +210,7 @@ def preprocess(image: np.ndarray, spec: Spec) -> tuple[np.ndarray, np.ndarray, n
 
 
 def _decode(regressions: np.ndarray, levels: list[Spec]) -> np.ndarray:
-    """Boxes of all levels, (n, 4), in pixels of the network's input."""
+    """Decode all levels to boxes, (n, 4), in pixels of the network's input."""
     boxes, start = [], 0
     for level in levels:
         height, width = level["height"], level["width"]
@@ -209,7 +220,7 @@ def _decode(regressions: np.ndarray, levels: list[Spec]) -> np.ndarray:
     return np.concatenate(boxes)
 
 
-# Of each runtime what opens a file, its package, and the files it reads.
+# For each runtime: the function that opens a file, the package, the suffixes of its files.
 RUNTIMES: dict[str, tuple[Callable[..., tuple[Engine, str | None]], str, tuple[str, ...]]] = {
     "onnxruntime": (_onnxruntime, "onnxruntime", (".onnx",)),
     "openvino": (_openvino, "openvino", (".xml", ".onnx")),
