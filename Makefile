@@ -21,11 +21,8 @@ demo: $(VENV)/.installed
 	$(RUN) tools/demo.py $(DEMO_DIR)/$(notdir $(DEMO_CONFIG)) $(DEMO_DIR)/best_*.pth \
 		data/demo/val2017 --score-thr 0.5 --out-dir $(DEMO_DIR)/drawn
 
-# In two runs: a process that had run most of both died without a message, in tests/pretraining.
 test: lint
-	OMP_NUM_THREADS=1 $(RUN) -m pytest --numprocesses 2 --dist loadfile \
-		--ignore tests/deploy --ignore tests/pretraining
-	OMP_NUM_THREADS=1 $(RUN) -m pytest --numprocesses 2 --dist loadfile tests/deploy tests/pretraining
+	OMP_NUM_THREADS=1 $(RUN) -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(VENV)/.installed
 	$(VENV)/bin/ruff check .

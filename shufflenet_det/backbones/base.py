@@ -19,7 +19,7 @@ from .layers import Cfg, activation, conv_norm
 # The level of each part of a network; ``out_indices`` and ``frozen_stages`` are levels.
 LEVELS = {"conv1": 0, "stage1": 0, "stage2": 1, "stage3": 2, "stage4": 3, "conv5": 4}
 # Arguments that change neither a network's tensors nor its function.
-_OF_A_RUN = ("out_indices", "frozen_stages", "norm_eval", "with_cp", "init_cfg")
+_RUN_ARGUMENTS = ("out_indices", "frozen_stages", "norm_eval", "with_cp", "init_cfg")
 DEFAULT_INIT: list[dict[str, Any]] = [
     {"type": "Kaiming", "layer": "Conv2d"},
     {"type": "Constant", "val": 1, "layer": ["_BatchNorm", "GroupNorm"]},
@@ -65,7 +65,7 @@ class LevelBackbone(BaseModule):
         bound.apply_defaults()
         _, *named = bound.arguments.items()
         given = {k: v for k, v in named if k != "kwargs"} | bound.arguments.get("kwargs", {})
-        network.arguments = {k: v for k, v in given.items() if k not in _OF_A_RUN}
+        network.arguments = {k: v for k, v in given.items() if k not in _RUN_ARGUMENTS}
         return network
 
     @classmethod

@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from ..backbones import ShuffleNetV1, ShuffleNetV2
 from ..host.amp import keep_depthwise_in_float32
 from .optimization import optimize
+from .runtime.engines import openvino_core
 from .verification import photographs
 
 PyTorch = "PyTorch"
@@ -181,9 +182,8 @@ def exported(
             run = functools.partial(session.run, None, {session.get_inputs()[0].name: array})
             found.append(Candidate(f"{name}, onnxruntime", run, "onnxruntime", base))
         with missing.unless("OpenVINO"):
-            core = importlib.import_module("openvino").Core()
             hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
-            run = functools.partial(core.compile_model(path, "CPU", hints), [array])
+            run = functools.partial(openvino_core().compile_model(path, "CPU", hints), [array])
             found.append(Candidate(f"{name}, OpenVINO", run, "OpenVINO", base))
     return found
 

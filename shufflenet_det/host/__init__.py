@@ -1,5 +1,5 @@
-"""Every workaround for mmcv, mmdet, mmengine and torch.
+"""Workarounds for problems of mmcv, mmdet, mmengine and torch.
 
-:mod:`.import_hooks` applies them to the modules of the host when those are imported; the rest of
-the package reads as if the host were sound. Importing this package imports nothing else.
+:mod:`.import_hooks` applies them when the modules of these packages are imported, so the rest of
+this package needs no workarounds. Importing this package imports nothing else.
 """

@@ -1,7 +1,8 @@
-"""Lets ``--amp`` train where there is no GPU.
+"""Mixed-precision training (``--amp``) without a GPU.
 
-mmengine's ``AmpOptimWrapper`` refuses the CPU and Apple's mps, and its ``autocast`` mps. bfloat16
-has float32's range, so no loss scaling is needed. Ends with an ``AmpOptimWrapper`` that takes both.
+mmengine's ``AmpOptimWrapper`` rejects the CPU and Apple's mps, and its ``autocast`` rejects mps.
+bfloat16 has the range of float32, so it needs no loss scaling. Remove this module when
+``AmpOptimWrapper`` supports both devices.
 """
 
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 
 @OPTIM_WRAPPERS.register_module()
 class Bfloat16OptimWrapper(OptimWrapper):
-    """An optimiser wrapper whose forward passes run in bfloat16 autocast, on any device."""
+    """An optimizer wrapper that runs forward passes in bfloat16 autocast, on any device."""
 
     _prepared: nn.Module | None = None
 
@@ -32,13 +33,13 @@ class Bfloat16OptimWrapper(OptimWrapper):
 
 
 def keep_depthwise_in_float32(model: nn.Module) -> nn.Module:
-    """Exempt the depthwise convolutions of a model, changed in place, from autocast on a CPU.
+    """Exclude the depthwise convolutions of a model, in place, from autocast on a CPU.
 
-    In bfloat16, oneDNN takes four times as long for their backward pass (torch 2.14).
+    Their backward pass in oneDNN takes four times as long in bfloat16 (torch 2.14).
     """
     for conv in model.modules():
         if isinstance(conv, nn.Conv2d) and conv.groups == conv.in_channels > 1:
-            if type(conv)._conv_forward == nn.Conv2d._conv_forward:  # not a convolution of its own
+            if type(conv)._conv_forward == nn.Conv2d._conv_forward:  # not overridden
                 vars(conv)["_conv_forward"] = partial(_convolve, conv)
     return model
 
@@ -51,8 +52,11 @@ def _convolve(conv: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor | None) -
 
 
 def enable(optim_wrapper: ConfigDict) -> None:
-    """Change a config to mixed precision: mmengine's ``AmpOptimWrapper`` with dynamic loss scaling
-    where there is a GPU, else :class:`Bfloat16OptimWrapper`."""
+    """Switch a config to mixed precision.
+
+    The wrapper is mmengine's ``AmpOptimWrapper`` with dynamic loss scaling on a GPU, otherwise
+    :class:`Bfloat16OptimWrapper`.
+    """
     if torch.cuda.is_available():
         optim_wrapper.merge({"type": "AmpOptimWrapper", "loss_scale": "dynamic"})
     else:

@@ -1,13 +1,12 @@
-"""mmdet's COCO files and its mAP: labels by name, what COCO's own files have forgiven, and fast.
+"""Correct labels, tolerant reading and fast evaluation for mmdet's COCO data sets.
 
-mmdet numbers labels by the order of the *file's* categories, not of the config's ``classes``
-(https://github.com/open-mmlab/mmdetection/blob/v3.3.0/mmdet/datasets/coco.py#L74): where a file
-lists them in another order, or lacks one, labels shift without a word. An annotation without
-``area`` or ``iscrowd`` raises KeyError, the latter at the first validation. The end of this module
-would be a ``get_cat_ids`` that follows the order of the names asked for.
+mmdet numbers labels in the order of the *file's* categories, not of the config's ``classes``
+(https://github.com/open-mmlab/mmdetection/blob/v3.3.0/mmdet/datasets/coco.py#L74). If the file has
+another order or lacks a category, labels silently shift. An annotation without ``area`` or
+``iscrowd`` raises a KeyError. Remove this module when ``get_cat_ids`` keeps the order of the names.
 
-The mAP of boxes is computed by faster-coco-eval, whose figures are pycocotools' to the last bit;
-pycocotools computes that of masks, and all where faster-coco-eval cannot be imported.
+faster-coco-eval computes the mAP of boxes; its figures equal pycocotools' to the last bit.
+pycocotools computes the mAP of masks, and both if faster-coco-eval cannot be imported.
 """
 
 import collections
@@ -22,7 +21,7 @@ import numpy as np
 
 
 def install(api_wrappers: Any) -> None:
-    """Change the classes of ``mmdet.datasets.api_wrappers``, in place for those who hold them."""
+    """Patch the classes of ``mmdet.datasets.api_wrappers``, in place for existing references."""
     from pycocotools.coco import COCO
 
     from ..data.annotations import read_and_repair
@@ -45,7 +44,7 @@ def install(api_wrappers: Any) -> None:
             return found
         by_name = {self.cats[identifier]["name"]: identifier for identifier in found}
         for number, name in enumerate(cat_names):
-            if name not in by_name:  # an id without boxes keeps the later labels in place
+            if name not in by_name:  # an unused id keeps the later labels in place
                 by_name[name] = -1 - number
                 self.cats[-1 - number] = {"id": -1 - number, "name": name}
         return [by_name[name] for name in cat_names]
@@ -56,9 +55,9 @@ def install(api_wrappers: Any) -> None:
 
 
 def install_metric(module: ModuleType) -> None:
-    """Let ``CocoMetric`` of ``mmdet.evaluation.metrics.coco_metric`` pass its results in memory.
+    """Patch ``mmdet.evaluation.metrics.coco_metric``: ``CocoMetric`` keeps its results in memory.
 
-    mmdet writes them to a temporary file, which takes longer than their evaluation.
+    mmdet writes them to a temporary file, which takes longer than the evaluation.
     """
     metric, dump, load = module.CocoMetric, module.dump, module.load
     compute, to_records = metric.compute_metrics, metric.results2json
@@ -90,7 +89,7 @@ def install_metric(module: ModuleType) -> None:
                 "bbox": [x1, y1, x2 - x1, y2 - y1],
                 "score": score,
                 "category_id": self.cat_ids[label],
-                "segmentation": None,  # else pycocotools makes one of every box
+                "segmentation": None,  # otherwise pycocotools creates one for each box
             }
             for result in results
             for (x1, y1, x2, y2), score, label in zip(
@@ -105,7 +104,7 @@ def install_metric(module: ModuleType) -> None:
 
 
 def install_dataset(module: ModuleType) -> None:
-    """Let ``CocoDataset`` of ``mmdet.datasets.coco`` read large files with little memory."""
+    """Patch ``CocoDataset`` of ``mmdet.datasets.coco`` to read large files with little memory."""
     from ..data.annotations import read_and_repair
 
     dataset = module.CocoDataset
@@ -127,7 +126,7 @@ def install_dataset(module: ModuleType) -> None:
             self.cat_img_map = collections.defaultdict(list)
             by_image = collections.defaultdict(list)
             annotations = content["annotations"]
-            while annotations:  # each is let go when its image has been parsed
+            while annotations:  # popping frees each annotation once its image is parsed
                 annotation = annotations.pop()
                 by_image[annotation["image_id"]].append(annotation)
                 self.cat_img_map[annotation["category_id"]].append(annotation["image_id"])
@@ -142,9 +141,9 @@ def install_dataset(module: ModuleType) -> None:
 
 
 def coco_eval(truth: Any, found: Any, iou_type: str = "segm") -> Any:
-    """``COCOeval``, by the quickest library that gives pycocotools' figures.
+    """Build a ``COCOeval`` of the fastest library with pycocotools' figures.
 
-    It keeps the order of ``params.catIds``, by which mmdet reads each class's figures.
+    It keeps the order of ``params.catIds``, which mmdet uses to read the figures of each class.
     """
     return _evaluation(iou_type == "bbox")(truth, found, iou_type)
 
@@ -168,13 +167,13 @@ def _evaluation(boxes: bool) -> Callable[..., Any]:
                 self.cocoGt, self.cocoDt = _QuickIndex(truth), _QuickIndex(found)
 
         def evaluate(self) -> None:
-            self.asked_for = list(self.params.catIds)
+            self.wanted_ids = list(self.params.catIds)
             super().evaluate()
 
         def accumulate(self, *args: Any) -> None:
             super().accumulate(*args)
             if self.params.useCats:
-                order = np.argsort(np.argsort(self.asked_for))
+                order = np.argsort(np.argsort(self.wanted_ids))
                 for name, axis in (("precision", 2), ("scores", 2), ("recall", 1)):
                     self.eval[name] = self.eval[name].take(order, axis)
 
@@ -182,7 +181,7 @@ def _evaluation(boxes: bool) -> Callable[..., Any]:
 
 
 class _QuickIndex:
-    """A ``COCO`` that chooses annotations in the time that one look at each takes."""
+    """A ``COCO`` that selects annotations in linear time."""
 
     def __init__(self, coco: Any) -> None:
         self._coco = coco
@@ -191,7 +190,7 @@ class _QuickIndex:
         return getattr(self._coco, name)
 
     def getAnnIds(self, imgIds: Any, catIds: Any) -> list[Any]:
-        """The annotations themselves, which :meth:`loadAnns` takes."""
+        """Return the annotations themselves, for :meth:`loadAnns`."""
         images = set(imgIds)
         categories = set(self._coco.cats if catIds is None else catIds)
         return [
@@ -201,19 +200,19 @@ class _QuickIndex:
         ]
 
     def loadAnns(self, annotations: list[Any]) -> list[Any]:
-        """As they are."""
+        """Return the annotations unchanged."""
         return annotations
 
 
 @contextlib.contextmanager
 def no_collection() -> Iterator[None]:
-    """Make many objects without Python's search for cycles, which takes half of the time."""
+    """Create many objects without Python's garbage collection, which takes half of the time."""
     enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
         gc.freeze()
-        gc.unfreeze()  # both together: what was made counts as old, and is not searched at once
+        gc.unfreeze()  # both calls together move the new objects to the oldest generation
         if enabled:
             gc.enable()

@@ -1,12 +1,11 @@
-"""Lets ``--launcher pytorch`` work where there is no GPU.
+"""Distributed training (``--launcher pytorch``) without a GPU.
 
-mmengine calls ``torch.cuda.set_device`` whatever the backend, and wraps the model with
-``device_ids=[local_rank]`` (since https://github.com/open-mmlab/mmengine/pull/351), which a model
-on the CPU refuses. Ends with an mmengine that asks for neither there.
+mmengine calls ``torch.cuda.set_device`` for every backend, and wraps the model with
+``device_ids=[local_rank]`` (since https://github.com/open-mmlab/mmengine/pull/351), which fails for
+a model on the CPU.
 
-Nor does it destroy the process group. gloo's threads then may let go of a tensor while Python is
-finalized, which aborts a process that had done its work, now and then
-(https://github.com/pytorch/pytorch/pull/179291). Ends with a torch that destroys it at exit.
+mmengine also does not destroy the process group. gloo's threads may then free a tensor while Python
+exits, which sometimes aborts a finished process (https://github.com/pytorch/pytorch/pull/179291).
 """
 
 import atexit
@@ -21,8 +20,8 @@ from torch import distributed
 def prepare(cfg: Config) -> None:
     """Start the gloo process group and set the model wrapper, for ``launcher='pytorch'`` on CPU.
 
-    mmengine leaves a process group alone that is initialised before the Runner is built, and a
-    ``model_wrapper_cfg`` that ``cfg`` has stays. Where CUDA is available, nothing is done.
+    mmengine uses an existing process group. A ``model_wrapper_cfg`` in ``cfg`` is kept. If CUDA is
+    available, this function does nothing.
     """
     if cfg.get("launcher") != "pytorch" or torch.cuda.is_available():
         return
@@ -41,8 +40,8 @@ def prepare(cfg: Config) -> None:
 
 
 def _destroy_process_group() -> None:
-    if hasattr(sys, "last_value"):  # an error: the other processes may be waiting for this one
+    if hasattr(sys, "last_value"):  # after an error, other processes may wait for this one
         return
-    gc.collect()  # a wrapped model would keep the group's threads alive
+    gc.collect()  # a wrapped model keeps the threads of the group alive
     if distributed.is_initialized():
         distributed.destroy_process_group()

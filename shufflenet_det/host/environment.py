@@ -1,7 +1,6 @@
-"""What the installed versions are, whether they fit, and one sentence where they do not.
+"""The installed versions, and whether they work together.
 
-What is certain is a :func:`problem`; what only looks wrong is a :func:`doubt`, which warns and
-forbids nothing.
+A :func:`problem` makes mmdet unusable; a :func:`doubt` is only a warning.
 """
 
 import platform
@@ -11,13 +10,13 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 PACKAGES = ("torch", "torchvision", "mmengine", "mmdet", "mmcv", "mmcv-lite", "pycocotools")
-# Maintained forks, which install the same modules under names of their own.
+# Maintained forks, which install the same modules under other distribution names.
 FORKS = ("onedl-mmengine", "onedl-mmdetection", "onedl-mmcv")
 _INSTALL_MMCV = "pip install 'mmcv-lite>=2.1,<2.2'"
 
 
 def problem() -> str | None:
-    """Why mmdet cannot be used here, in one sentence with the command that fixes it; or None."""
+    """Why mmdet cannot be used, in one sentence with the command that fixes it; None if it can."""
     modules = ("torchvision", "mmdet", "pycocotools")
     missing = [name for name in modules if util.find_spec(name) is None]
     if missing:
@@ -30,12 +29,12 @@ def problem() -> str | None:
 
 
 def explained(error: Exception) -> ImportError:
-    """What ``import mmdet`` raises, which asserts its versions, with the command that fixes it."""
+    """Add the command that fixes it to an error of ``import mmdet``, which asserts its versions."""
     sentence = " ".join(str(error).split())
     if isinstance(error, ModuleNotFoundError) and error.name == "mmcv":
         sentence = f"mmcv is not installed, which mmdet needs: {_INSTALL_MMCV}"
     elif sentence.startswith("MMCV"):
-        # mmcv and mmcv-lite own the same folder: one of them at a time.
+        # mmcv and mmcv-lite install into the same folder, so only one can be installed.
         remove = "pip uninstall -y mmcv && " if _version("mmcv") else ""
         sentence += f" {remove}{_INSTALL_MMCV}"
     elif sentence.startswith("MMEngine"):
@@ -44,9 +43,10 @@ def explained(error: Exception) -> ImportError:
 
 
 def doubt() -> str | None:
-    """What looks wrong, in one sentence: a torchvision wheel is built for the torch it names.
+    """A warning in one sentence if the torchvision wheel was built for another torch; or None.
 
-    Only releases are compared: nightlies, candidates and vendors' builds name each other loosely.
+    Only the release numbers are compared, because nightlies, release candidates and vendors' builds
+    have inexact requirements.
     """
     installed = _version("torch")
     try:
@@ -56,7 +56,7 @@ def doubt() -> str | None:
             return None
         if Version(pins[0].version).release == Version(installed).release:
             return None
-    except (metadata.PackageNotFoundError, ValueError):  # it does not say, or nothing comparable
+    except (metadata.PackageNotFoundError, ValueError):  # not stated, or not comparable
         return None
     return (
         f"torchvision {_version('torchvision')} is built for torch {pins[0].version}, and torch "
@@ -65,7 +65,7 @@ def doubt() -> str | None:
 
 
 def report() -> list[tuple[str, str]]:
-    """Rows (what, how it is here) for ``python -m shufflenet_det``, most of them versions."""
+    """The rows (name, value) of ``python -m shufflenet_det``, most of them versions."""
     import torch
 
     from . import import_hooks
@@ -81,7 +81,7 @@ def report() -> list[tuple[str, str]]:
     else:
         rows.append(("GPU", "none: training and inference run on the CPU"))
     if doubtful := doubt():
-        rows.append(("doubtful", doubtful))
+        rows.append(("warning", doubtful))
     if trouble := problem():
         return [*rows, ("mmdet", f"does not work: {trouble}")]
     serving = import_hooks.serving()

@@ -1,8 +1,8 @@
-"""Lets ``_base_ = 'mmdet::…'`` find the installed mmdet.
+"""Find the installed mmdet for ``_base_ = 'mmdet::…'``.
 
-mmengine asks ``pkg_resources`` where a package lies, which setuptools has dropped in version 82.
-Where it is gone, ``importlib`` is asked. Ends with the release of mmengine after 0.10.7, whose
-main branch asks ``importlib`` (https://github.com/open-mmlab/mmengine/pull/1676).
+mmengine finds packages with ``pkg_resources``, which setuptools 82 removed. Without it, this module
+uses ``importlib``. Remove the module with the release of mmengine after 0.10.7, whose main branch
+uses ``importlib`` (https://github.com/open-mmlab/mmengine/pull/1676).
 """
 
 from importlib import metadata, util
@@ -15,14 +15,14 @@ from .import_hooks import replace_everywhere
 
 
 def install(module: ModuleType) -> None:
-    """Replace the two functions of ``mmengine.utils.package_utils``, if pkg_resources is gone."""
+    """Patch ``mmengine.utils.package_utils`` if ``pkg_resources`` is missing."""
     if util.find_spec("pkg_resources") is None:
         for ours in (is_installed, get_installed_path):
             replace_everywhere(getattr(module, ours.__name__), ours)
 
 
 def is_installed(package: str) -> bool:
-    """Whether a distribution, or a module, of this name is installed."""
+    """Whether a distribution or a module with this name is installed."""
     try:
         metadata.distribution(package)
     except metadata.PackageNotFoundError:
@@ -31,13 +31,13 @@ def is_installed(package: str) -> bool:
 
 
 def get_installed_path(package: str) -> str:
-    """The folder of a distribution's module, or of a module of this name.
+    """The folder of the module with this name, or of the module of a distribution.
 
     Raises:
         ModuleNotFoundError: Neither is installed.
     """
     names = [package, package.replace("-", "_")]
-    if not any(map(_folder, names)):  # mmsegmentation's module is mmseg
+    if not any(map(_folder, names)):  # as for mmsegmentation, whose module is mmseg
         by_module = metadata.packages_distributions()
         wanted = canonicalize_name(package)
         names = [n for n, owners in by_module.items() if wanted in map(canonicalize_name, owners)]
@@ -47,9 +47,9 @@ def get_installed_path(package: str) -> str:
 
 
 def _folder(module: str) -> str | None:
-    """Where a package or module lies; None for namespaces, which lie in several places."""
+    """The folder of a package or module; None for namespace packages, which have several."""
     try:
         spec = util.find_spec(module)
-    except (ImportError, ValueError):  # its parent is missing, or no package
+    except (ImportError, ValueError):  # the parent is missing, or not a package
         return None
     return str(Path(spec.origin).parent) if spec and spec.has_location and spec.origin else None

@@ -1,7 +1,7 @@
-"""Files that are written whole or not at all, and mmengine's among them.
+"""Atomic writes, also for mmengine's files.
 
-mmengine writes checkpoints in place, so a run killed while it saves leaves half of one where
-``--resume`` and ``save_best`` look for a whole one. Ends with an mmengine that renames.
+mmengine writes checkpoints in place, so a run that is killed while saving leaves a damaged
+checkpoint. Remove :func:`install` when mmengine writes atomically.
 """
 
 import os
@@ -12,26 +12,26 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
-PARTIAL = ".shufflenet_det-*.part"  # a pattern of what a process that was killed leaves behind
+PARTIAL = ".shufflenet_det-*.part"  # pattern of the files that a killed process leaves behind
 
 
 @contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Let a file appear, or be replaced, when all of it is written, and be left alone if not.
+    """Create or replace a file atomically: after an error, the old file is unchanged.
 
     Args:
-        path: Of the file; its folder is made. A link is followed, and an existing file keeps its
-            permissions. What is no regular file (a pipe, ``/dev/stdout``) is written directly.
+        path: Path of the file. Its folder is created, links are followed, and an existing file
+            keeps its permissions. A pipe or a device such as ``/dev/stdout`` is written directly.
 
     Yields:
-        The path to write to, in the same folder.
+        A temporary path in the same folder, to write to.
     """
     path = Path(os.path.realpath(path))
     if path.exists() and not path.is_file():
         yield path
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    # A name of its own length: with the file's in it, it could be longer than names may be.
+    # The name does not contain the file's name, because the result could be too long.
     partial = path.parent / PARTIAL.replace("*", secrets.token_hex(8))
     try:
         yield partial
@@ -39,7 +39,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
             shutil.copymode(path, partial)
         os.replace(partial, path)
     except OSError as error:
-        if error.errno and error.filename is None:  # as a full disk does
+        if error.errno and error.filename is None:  # as on a full disk
             error.filename = os.fspath(path)
         raise
     finally:
@@ -47,11 +47,11 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def install(module: ModuleType) -> None:
-    """Let mmengine's ``put`` write to a temporary file and rename, for paths without a scheme."""
+    """Patch ``mmengine.fileio``: ``put`` writes atomically for paths without a scheme."""
 
     class AtomicWriteBackend(module.LocalBackend):  # type: ignore[name-defined]
         def put(self, obj: bytes, filepath: str | Path) -> None:
-            """Write ``obj`` to ``filepath``, which never holds a part of it."""
+            """Write ``obj`` to ``filepath`` atomically."""
             with atomic_write(filepath) as partial:
                 super().put(obj, partial)
 

@@ -1,9 +1,9 @@
-"""Saves so that a run which is killed at any moment can be resumed, and removes only its own files.
+"""Safe saving and removal of checkpoints: a run can be resumed after it is killed at any moment.
 
-mmengine's ``CheckpointHook`` removes old checkpoints before the new one is written, removes
-whatever path a resumed checkpoint names as its best, writes ``last_checkpoint`` in place and as
-a path that no moved folder has, and never makes up for a validation that was interrupted. Ends
-with an mmengine that does otherwise.
+mmengine's ``CheckpointHook`` has these problems: it removes old checkpoints before it writes the
+new one; it removes any path that a resumed checkpoint names as its best; it writes
+``last_checkpoint`` in place, with a path that breaks if the folder is moved; and it does not repeat
+an interrupted validation. Remove this module when mmengine fixes them.
 """
 
 import os
@@ -22,15 +22,15 @@ _OUTDATED = "outdated_ckpts"
 
 
 def install(module: ModuleType) -> None:
-    """Change ``CheckpointHook`` of ``mmengine.hooks.checkpoint_hook``, which is this module."""
+    """Patch ``CheckpointHook`` of ``mmengine.hooks.checkpoint_hook``."""
     hook = module.CheckpointHook
     prepare, save_best = hook.before_train, hook._save_best_checkpoint
 
     def before_train(self: Any, runner: Any) -> None:
         if self.max_keep_ckpts == 1:
-            self.max_keep_ckpts = 2  # one alone is lost with the disk's last write
+            self.max_keep_ckpts = 2  # a single one could be lost in a crash of the machine
         info = runner.message_hub.runtime_info
-        if "keep_ckpt_ids" in info:  # numbers only: mmengine makes paths of what stands here
+        if "keep_ckpt_ids" in info:  # keep numbers only, because mmengine removes these paths
             steps = info["keep_ckpt_ids"]
             info["keep_ckpt_ids"] = [step for step in steps if type(step) is int]
         prepare(self, runner)
@@ -63,7 +63,7 @@ def install(module: ModuleType) -> None:
         name = self.filename_tmpl.format(step)
         self.last_ckpt = _path(self, name)
         runner.message_hub.update_info("last_ckpt", self.last_ckpt)
-        # For the run that is resumed if this one is killed before it removes them.
+        # If this run is killed before it removes these files, the resumed run removes them.
         outdated = [os.path.basename(path) for path in self.file_backend.waiting]
         runner.message_hub.update_info(_OUTDATED, outdated)
         runner.save_checkpoint(
@@ -91,14 +91,14 @@ def install(module: ModuleType) -> None:
 
 
 def install_resuming(module: ModuleType) -> None:
-    """Change ``mmengine.runner``: ``--resume`` finds the newest whole checkpoint of a folder.
+    """Patch ``mmengine.runner``: ``--resume`` finds the newest undamaged checkpoint of a folder.
 
-    A file that does not belong to a training, or to another one, is refused in one sentence.
+    A file that is not a checkpoint of this training is refused in one sentence.
     """
     replace_everywhere(module.find_latest_checkpoint, find_latest_checkpoint)
     resume = module.Runner.resume
 
-    def resume_or_say_why_not(self: Any, filename: str, *args: Any, **kwargs: Any) -> None:
+    def resume_or_explain(self: Any, filename: str, *args: Any, **kwargs: Any) -> None:
         try:
             resume(self, filename, *args, **kwargs)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -106,25 +106,25 @@ def install_resuming(module: ModuleType) -> None:
                 raise
             reason = f"it has no {error}" if isinstance(error, KeyError) else str(error)
             raise ValueError(
-                f"{filename!r} cannot be resumed ({reason}): it is no checkpoint of this config's "
-                "training. To start from its weights alone, set load_from"
+                f"{filename!r} cannot be resumed ({reason}): not a checkpoint of this config's "
+                "training. To use only its weights, set load_from"
             ) from error
 
-    module.Runner.resume = resume_or_say_why_not
+    module.Runner.resume = resume_or_explain
 
 
 def find_latest_checkpoint(path: str) -> str | None:
     """The checkpoint of a work folder to resume from.
 
-    The folder may have been moved, and a killed run may have left its ``last_checkpoint`` empty,
-    missing or behind.
+    The folder may have been moved, and a killed run may have left ``last_checkpoint`` empty,
+    missing or outdated.
 
     Returns:
-        The one that ``last_checkpoint`` names if it is whole, else the newest whole one; None if
-        the folder has no checkpoint.
+        The file that ``last_checkpoint`` names, or the newest one if that is damaged; None if the
+        folder has no checkpoint.
 
     Raises:
-        ValueError: There are checkpoints, and none is whole.
+        ValueError: All checkpoints are damaged.
     """
     from mmengine.logging import print_log
 
@@ -139,20 +139,20 @@ def find_latest_checkpoint(path: str) -> str | None:
     for candidate in (*named, *newest):
         if candidate.is_dir() or zipfile.is_zipfile(candidate):  # deepspeed writes folders
             if named and candidate not in named:
-                print_log(f"{named[0]} is missing or damaged, so {candidate} is resumed", "current")
+                print_log(f"{named[0]} is missing or damaged: resuming {candidate}", "current")
             return str(candidate)
     if numbered or named:
         raise ValueError(
-            f"no checkpoint of {path!r} is whole ({_LAST} names {name!r}): to start again, remove "
-            f"{_LAST} and the damaged files, or take another --work-dir"
+            f"all checkpoints in {path!r} are damaged ({_LAST} names {name!r}): to start again, "
+            f"remove {_LAST} and the damaged files, or choose another --work-dir"
         )
     return None
 
 
 class _OwnFolder:
-    """A file backend that sees a run's own checkpoints only, and lets removals wait.
+    """A file backend that only sees the run's own checkpoints, and delays removals.
 
-    A checkpoint is removed when the one that takes its place has been written.
+    A checkpoint is removed after its replacement has been written.
     """
 
     def __init__(self, backend: Any, folder: str, template: str) -> None:
@@ -201,9 +201,9 @@ def _path(hook: Any, name: str) -> str:
 
 
 def _find_best(hook: Any, runner: Any) -> None:
-    """Find the resumed run's best checkpoints in the folder, or forget them with their scores.
+    """Find the best checkpoints of the resumed run in the folder, or forget them and their scores.
 
-    The folder may have been moved, and a run that resumes from another folder has its own best.
+    The folder may have been moved, and a run that resumes from another folder starts a new best.
     """
     info = runner.message_hub.runtime_info
     for key in [key for key in info if key == "best_ckpt" or key.startswith("best_ckpt_")]:
@@ -221,9 +221,9 @@ def _find_best(hook: Any, runner: Any) -> None:
 
 
 def _validate_if_interrupted(hook: Any, runner: Any) -> None:
-    """Validate at the beginning of a resumed run where its checkpoint was to be validated.
+    """Validate the resumed checkpoint first, if its validation was due.
 
-    The checkpoint does not say whether it was, unless it is the best.
+    Unless it is the best one, the checkpoint does not record whether it was validated.
     """
     from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 
@@ -242,8 +242,8 @@ def _validate_if_interrupted(hook: Any, runner: Any) -> None:
     name = hook.filename_tmpl.format(runner.epoch if hook.by_epoch else runner.iter)
     if any(path.endswith(f"_{name}") for path in _best(hook)):
         return
-    runner.logger.info("Validating the resumed checkpoint: nothing says that it has been.")
+    runner.logger.info("validating the resumed checkpoint, because its validation may be missing")
     if hook.file_backend.isfile(_path(hook, name)):
-        hook.last_ckpt = _path(hook, name)  # to be saved again with its score
+        hook.last_ckpt = _path(hook, name)  # save it again with its score
     runner.val_loop.run()
     runner.model.train()

@@ -121,7 +121,8 @@ def convert_file(
         named = [option for option in options if taken_as in option.values()]
         if not named:
             legal = [value for option in options for value in option.values()]
-            raise ValueError(f"--as {taken_as}: {title(weights)} can be one of {legal or 'itself'}")
+            advice = f"must be one of {legal} for" if legal else "there is only one"
+            raise ValueError(f"--as {taken_as}: {advice} {title(weights)}")
         weights = replace(weights, computes={**network.UNSEEN, **weights.computes, **named[0]})
     elif len(options) > 1 and next(iter(network.UNSEEN)) not in weights.computes:
         builds = [call(weights.network, {**needed_arguments(weights), **o}) for o in options]
@@ -147,7 +148,7 @@ def needed_arguments(weights: Weights) -> dict[str, Any]:
     """The arguments of the network that loads the weights as they are, as far as the file shows."""
     network = NETWORKS[weights.network]
     given = {**weights.arguments, **weights.computes}
-    arguments = _telling(network, given)
+    arguments = _distinguishing(network, given)
     conv5 = weights.tensors.get("conv5.0.weight")
     if conv5 is not None and len(conv5) != last_channels(network, given):
         arguments["conv5_channels"] = len(conv5)
@@ -156,7 +157,7 @@ def needed_arguments(weights: Weights) -> dict[str, Any]:
     return arguments
 
 
-def _telling(network: type[LevelBackbone], given: Mapping[str, Any]) -> dict[str, Any]:
+def _distinguishing(network: type[LevelBackbone], given: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments that distinguish a network from related ones, or differ from the defaults."""
     signature = inspect.signature(network.__init__).parameters
     shown = ["groups", *list(network.UNSEEN)[:1], *([] if given.get("depth") else ["widen_factor"])]
@@ -316,7 +317,7 @@ def _misfit(
     with suppress(ValueError):  # without the backbone, the network that fits best
         weights = recognise(opened, prefix)
     given = {k: v for k, v in backbone.arguments.items() if k not in ("act_cfg", "norm_cfg")}
-    wanted_call = call(type(backbone).__name__, _telling(type(backbone), given))
+    wanted_call = call(type(backbone).__name__, _distinguishing(type(backbone), given))
     its_call = call(weights.network, needed_arguments(weights))
     advice = "they do not fit" if its_call == wanted_call else f"build {its_call}, not"
     return (

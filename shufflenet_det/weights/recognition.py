@@ -27,7 +27,11 @@ from .structure import (
 )
 
 _FEWEST = 20  # convolutions of the smallest network
-_OF_LAYERS = ("act_cfg", "norm_cfg", "conv_cfg")  # arguments that no tensor of other code shows
+_LAYER_ARGUMENTS = (
+    "act_cfg",
+    "norm_cfg",
+    "conv_cfg",
+)  # arguments that no tensor of other code shows
 
 
 class NoBackboneError(ValueError):
@@ -115,11 +119,11 @@ def recognise(
         for place, statement in checkpoint.stated.items()
         if str(statement.get("type")) in NETWORKS
     }
-    place = _only(stated, prefix, name)
+    place = _only_place(stated, prefix, name)
     if place is not None:
         return _stated_weights(checkpoint, place, stated[place])
     if backbone is not None:
-        place = _only(_places_by_names(checkpoint, backbone), prefix, name)
+        place = _only_place(_places_by_names(checkpoint, backbone), prefix, name)
         if place is not None:
             found = Found(_below(checkpoint, place, backbone))
             return _other_weights(checkpoint, type(backbone), backbone.arguments, found)
@@ -130,7 +134,7 @@ def recognise(
     for network, arguments, plan in plans:
         matches, miss = find(plan, convs)
         by_place = {match.place: match for match in matches}
-        place = _only(by_place, prefix, name)
+        place = _only_place(by_place, prefix, name)
         if place is not None:
             found = read(by_place[place], list(tensors))
             return _other_weights(checkpoint, network, arguments, found)
@@ -181,7 +185,7 @@ def built(
         return network(**arguments, out_indices=(level,))
 
 
-def _only(places: Collection[str], prefix: str | None, name: str) -> str | None:
+def _only_place(places: Collection[str], prefix: str | None, name: str) -> str | None:
     """The only place below a prefix, or the only one there with averaged weights."""
     start = "" if prefix is None else f"{prefix.rstrip('.')}."
     found = [p for p in places if f"{p.removeprefix('module.').rstrip('.')}.".startswith(start)]
@@ -285,7 +289,7 @@ def _other_weights(
         name=checkpoint.name,
         source=source,
         network=network.__name__,
-        arguments={key: value for key, value in arguments.items() if key not in _OF_LAYERS},
+        arguments={key: value for key, value in arguments.items() if key not in _LAYER_ARGUMENTS},
         computes=computes,
         tensors=tensors,
         classifier=classifier,

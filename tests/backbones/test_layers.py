@@ -101,7 +101,7 @@ def test_conv_cfg_is_honoured_for_every_convolution(network, variant, conv_cfg, 
     assert {c.padding_mode for c in convs(net)} == {conv_cfg.get("padding_mode", "zeros")}
 
 
-def test_a_users_dicts_are_left_as_they_are():
+def test_config_dicts_are_not_changed():
     cfgs = {
         "conv_cfg": {"type": "Conv2d"},
         "norm_cfg": {"type": "GN", "num_groups": 1, "requires_grad": False},
@@ -122,7 +122,7 @@ def test_a_users_dicts_are_left_as_they_are():
     "norm_cfg", [{"type": "BN"}, {"type": "SyncBN"}, {"type": "GN", "num_groups": 1}]
 )
 @pytest.mark.parametrize(("network", "variant"), SMALL)
-def test_default_initialisation_touches_every_layer(network, variant, norm_cfg):
+def test_default_initialisation_reaches_every_layer(network, variant, norm_cfg):
     net = networks.all_levels(network, variant, norm_cfg=norm_cfg)
     with torch.no_grad():
         for parameter in net.parameters():

@@ -28,7 +28,7 @@ HEIGHT, WIDTH = 97, 131
 
 @cache
 def _step(network, variant):
-    """Shapes of the maps of one training step at an odd size, the network behind them."""
+    """The map shapes of one training step at an odd size, and parameters without gradient."""
     torch.manual_seed(0)
     net = networks.all_levels(network, dict(variant))
     maps = net(networks.images(2, 3, HEIGHT, WIDTH))
@@ -180,8 +180,8 @@ def test_mistakes_are_named_with_the_legal_values(network, kwargs, given, legal)
         assert part in message
 
 
-def test_images_of_another_type_than_the_weights_are_refused_in_a_sentence():
-    """mmdet hands over float32 whatever a detector's ``half()`` did."""
+def test_images_of_another_dtype_are_refused():
+    """mmdet passes float32 images also to a detector after ``half()``."""
     net = ShuffleNetV2(0.5).to(torch.bfloat16).eval()
     images = networks.images(1, 3, 64, 64)
     with pytest.raises(TypeError, match=r"torch\.float32 .*torch\.bfloat16: .*torch\.autocast"):

@@ -1,4 +1,4 @@
-"""Recomputing in the backward pass changes memory and nothing else."""
+"""Gradient checkpointing changes no result."""
 
 import networks
 import pytest
@@ -64,13 +64,13 @@ def test_maps_gradients_and_statistics_are_equal(network, variant):
 @pytest.mark.parametrize(("network", "variant"), SMALL)
 def test_they_are_equal_with_other_arguments_too(network, variant, kwargs):
     nets = pair(network, variant, **kwargs)
-    for _ in range(2):  # the second step begins with what the first left behind
+    for _ in range(2):  # the second step uses the state after the first
         assert_equal(*nets, size=(64, 64))
 
 
 @pytest.mark.parametrize("with_cp", [False, True])
 @pytest.mark.parametrize(("network", "variant"), SMALL)
-def test_units_run_again_in_the_backward_pass_and_nothing_else_does(network, variant, with_cp):
+def test_only_units_run_again_in_the_backward_pass(network, variant, with_cp):
     net = networks.all_levels(network, variant, with_cp=with_cp)
     calls = {}
     for name, module in net.named_modules():

@@ -4,7 +4,6 @@ import cv2
 import mmcv
 import numpy as np
 import onnx
-import openvino
 import pytest
 from onnxruntime import InferenceSession
 from torch import nn
@@ -14,6 +13,7 @@ from shufflenet_det.data.warp import fit
 from shufflenet_det.deploy import Detector, export, onnx_model, quantization
 from shufflenet_det.deploy.network import head_levels
 from shufflenet_det.deploy.pipeline import Preprocessing
+from shufflenet_det.deploy.runtime.engines import openvino_core
 from shufflenet_det.deploy.verification import compare, photographs
 from shufflenet_det.detector.sources import read_image
 
@@ -48,7 +48,7 @@ def test_images_are_resized_as_by_opencv(name):
     preprocessing = nn.Sequential(Preprocessing({**spec, **rest}), First())
     file = onnx_model.trace(preprocessing, ["x"]).SerializeToString()
     session = InferenceSession(file)
-    core = openvino.Core()
+    core = openvino_core()
     compiled = core.compile_model(core.read_model(file), "CPU")
     for image in photographs():
         if spec["resize"] == "keep":

@@ -1,4 +1,5 @@
 import json
+import sys
 
 import cv2
 import numpy as np
@@ -17,6 +18,16 @@ import sys
 sys.modules.update(dict.fromkeys(sys.argv[1].split(",")))
 from shufflenet_det.cli import main
 sys.exit(main(sys.argv[2:]))
+"""
+TWO_MODELS = """
+import signal, subprocess, sys
+from shufflenet_det.deploy import Detector
+signal.signal(signal.SIGCHLD, lambda *_: print("signal"))
+first, second = Detector(sys.argv[1]), Detector(sys.argv[1])
+del first
+del second
+subprocess.run([sys.executable, "-c", ""])
+print("alive")
 """
 HOST = "mmengine,mmdet,mmcv,faster_coco_eval,globox,safetensors"
 
@@ -68,6 +79,12 @@ def test_predict_reads_videos_without_torch(file, python, tmp_path):
     )
     assert "2 frames" in done.stdout
     assert (tmp_path / "out/a.mp4").is_file()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGCHLD")
+def test_a_process_survives_signals_after_two_openvino_models(exported, python):
+    done = python("-X", "faulthandler", "-c", TWO_MODELS, exported("ssdlite", "model.xml")[1])
+    assert done.stdout.split()[-2:] == ["signal", "alive"]
 
 
 def test_what_needs_torch_says_how_to_get_it(python):

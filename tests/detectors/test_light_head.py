@@ -1,4 +1,4 @@
-"""Light-Head R-CNN: its heads against mmdet's and against a restatement, and the whole detector."""
+"""Light-Head R-CNN: its heads against mmdet's and against formulas, and the whole detector."""
 
 import copy
 from pathlib import Path
@@ -14,7 +14,6 @@ from mmengine.config import Config, ConfigDict
 from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapper
 from mmengine.structures import InstanceData
-from torch import nn
 
 import shufflenet_det.detectors  # noqa: F401  # registers the heads
 from shufflenet_det.host.amp import Bfloat16OptimWrapper
@@ -67,16 +66,6 @@ def batch(*boxes):
 # The R-CNN subnet.
 
 
-@pytest.mark.parametrize("agnostic, millions", [(True, 1.18), (False, 1.82)])
-def test_the_subnet_costs_what_the_paper_s_layers_cost(agnostic, millions):
-    """490 to 2048 to 81 scores and 4 or 320 deltas: multiply-adds of a RoI are its weights."""
-    head = bbox_head(num_classes=80, reg_class_agnostic=agnostic)
-    weights = [m.weight for m in head.modules() if isinstance(m, nn.Linear)]
-    shapes = {(2048, 490), (81, 2048), (4 if agnostic else 320, 2048)}
-    assert {tuple(w.shape) for w in weights} == shapes
-    assert round(sum(w.numel() for w in weights) / 1e6, 2) == millions
-
-
 def test_the_subnet_starts_from_the_authors_gaussians():
     head = bbox_head(num_classes=80)
     for layer, std in ((head.shared_fcs[0], 0.01), (head.fc_cls, 0.01), (head.fc_reg, 0.001)):
@@ -95,7 +84,7 @@ def test_forward_is_mmdets_one_layer_head():
 
 
 @pytest.mark.parametrize("number", [0, -1])
-def test_a_count_that_is_none_is_refused(number):
+def test_a_count_below_one_is_refused(number):
     with pytest.raises(ValueError, match=f"ohem_per_image={number}: must be positive or None"):
         bbox_head(ohem_per_image=number)
 
@@ -117,7 +106,7 @@ def image_of(rng, proposals, annotated):
 
 
 def sampled(priors, gt, labels):
-    """What mmdet's assigner and sampler, set as the head's documentation says, let pass."""
+    """The candidates of mmdet's assigner and sampler with the documented settings."""
     priors = InstanceData(priors=torch.tensor(priors))
     gt = InstanceData(bboxes=torch.tensor(gt), labels=torch.tensor(labels))
     assigned = TASK_UTILS.build(ASSIGNER).assign(priors, gt)
@@ -222,7 +211,7 @@ def test_without_mining_the_losses_are_mmdets():
 
 
 @pytest.mark.parametrize("loss", ["loss_cls", "loss_bbox"])
-def test_a_loss_that_cannot_choose_is_refused(loss):
+def test_a_loss_weight_of_zero_is_refused(loss):
     kind = {"loss_cls": "CrossEntropyLoss", "loss_bbox": "SmoothL1Loss"}[loss]
     settings = {loss: {"type": kind, "loss_weight": 0.0}}
     with pytest.raises(ValueError, match=r"loss_weight=.*must be positive"):
@@ -230,7 +219,7 @@ def test_a_loss_that_cannot_choose_is_refused(loss):
     bbox_head(ohem_per_image=None, **settings)
 
 
-def test_rois_are_chosen_by_losses_of_overlap_too():
+def test_iou_losses_choose_rois_too():
     """mmdet's IoU losses are one number a RoI, not four."""
     rng = np.random.default_rng(0)
     made = [image_of(rng, *counts) for counts in IMAGES["many"]]
@@ -261,7 +250,7 @@ def test_the_rpn_reads_the_first_map_alone():
         assert torch.equal(our_maps[0], their_maps[0])
 
 
-def test_the_thin_map_is_made_of_the_last_map_once_a_batch():
+def test_the_thin_map_is_computed_once_from_the_last_map():
     detector = build(detector_config()).eval()
     inputs = []
     detector.roi_head.thin_conv.register_forward_hook(lambda m, args, out: inputs.append(args[0]))
@@ -317,7 +306,7 @@ def backward(detector, losses):
 
 @pytest.mark.parametrize("boxes", [(2, 1), (2, 0), (0, 0)])
 def test_every_parameter_gets_a_finite_gradient(boxes):
-    """With no box in the batch, too, or parallel training would wait for ever."""
+    """Also without boxes in the batch; otherwise distributed training would hang."""
     detector = build(detector_config()).train()
     data = detector.data_preprocessor(batch(*boxes), training=True)
     backward(detector, detector(**data, mode="loss"))

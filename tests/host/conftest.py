@@ -1,4 +1,4 @@
-"""A real run of mmengine that takes a moment."""
+"""A very short run of mmengine."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +22,7 @@ class Tiny(BaseModel):
 
 
 class Score(BaseMetric):
-    """The score of each epoch is given."""
+    """Returns the given scores, one per epoch."""
 
     runner: Runner
 
@@ -49,7 +49,7 @@ def loader(**kwargs):
 
 @pytest.fixture(scope="session")
 def tiny_run() -> Callable[..., Runner]:
-    """Train two iterations an epoch: ``tiny_run(work_dir, epochs, scores, hook, **kwargs)``."""
+    """Train two iterations per epoch: ``tiny_run(work_dir, epochs, scores, hook, **kwargs)``."""
     runs = 0
 
     def run(work_dir, epochs, scores=(), hook=(), **kwargs):

@@ -1,4 +1,4 @@
-"""``--amp`` trains on the device that is there."""
+"""``--amp`` on the CPU and with a GPU."""
 
 import copy
 from contextlib import nullcontext
@@ -18,7 +18,7 @@ from shufflenet_det.host import amp
 
 
 class Recording(BaseModel):
-    """Keeps the type in which its layer has computed."""
+    """Records the dtype of its layer's output."""
 
     def __init__(self):
         super().__init__()
@@ -60,7 +60,7 @@ def test_a_gpu_gets_mmengines_wrapper_with_loss_scaling(monkeypatch):
 
 
 @pytest.mark.parametrize("gpu", [False, True])
-def test_nothing_else_is_changed(monkeypatch, gpu):
+def test_the_rest_of_the_config_is_unchanged(monkeypatch, gpu):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
     assert enabled().optimizer == {"type": "SGD", "lr": 0.1}
 
@@ -84,7 +84,7 @@ def photograph():
     return pixels.permute(2, 0, 1)[None].float().sub(114).div(58)
 
 
-def test_depthwise_convolutions_stay_in_float32_under_autocast_alone(photograph):
+def test_only_autocast_keeps_depthwise_convolutions_in_float32(photograph):
     network = ShuffleNetV2(0.5)
     plain = copy.deepcopy(network).eval()(photograph)
     kept = copy.deepcopy(amp.keep_depthwise_in_float32(network))

@@ -1,4 +1,4 @@
-"""What mmengine writes opens under the safe loader; what would run code does not."""
+"""The safe loader opens mmengine's checkpoints, and refuses files that would run code."""
 
 import argparse
 import functools
@@ -31,7 +31,7 @@ def trained(tmp_path_factory, tiny_run):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_runs_checkpoint_opens(trained, way):
+def test_a_checkpoint_of_a_run_opens(trained, way):
     content = WAYS[way](str(trained))
     assert content["meta"]["iter"] == 2
     losses = content["message_hub"]["log_scalars"]["train/loss"]
@@ -41,12 +41,12 @@ def test_a_runs_checkpoint_opens(trained, way):
 
 
 @pytest.mark.parametrize("order", ["torch, mmengine", "mmengine, torch"])
-def test_a_program_that_loads_with_torch_alone_opens_it_too(trained, python, order):
+def test_torch_load_alone_opens_it_too(trained, python, order):
     code = f"import shufflenet_det, {order}; print(torch.load({str(trained)!r})['meta']['iter'])"
     assert python("-c", code).stdout == "2\n"
 
 
-def test_a_run_goes_on(trained, tiny_run):
+def test_a_run_is_resumed(trained, tiny_run):
     runner = tiny_run(trained.parent, epochs=2, resume=True)
     assert (runner.epoch, runner.iter) == (2, 4)
     steps = runner.optim_wrapper.optimizer.state_dict()["state"][0]["step"]
@@ -54,28 +54,28 @@ def test_a_run_goes_on(trained, tiny_run):
     assert load_from_local(str(trained.parent / "epoch_2.pth"))["meta"]["epoch"] == 2
 
 
-def test_a_resume_runs_no_config_of_the_checkpoint(trained, tmp_path, tiny_run):
+def test_resume_does_not_execute_the_config_in_a_checkpoint(trained, tmp_path, tiny_run):
     content = torch.load(trained)
     marker = tmp_path / "ran"
-    content["meta"]["config"] = f"open({str(marker)!r}, 'w')"  # what mmengine's Runner would run
+    content["meta"]["config"] = f"open({str(marker)!r}, 'w')"  # mmengine's Runner would execute it
     torch.save(content, tmp_path / "evil.pth")
     runner = tiny_run(tmp_path, epochs=2, resume=True, load_from=str(tmp_path / "evil.pth"))
     assert runner.epoch == 2
     assert not marker.exists()
 
 
-def test_an_inferencer_runs_no_config_of_the_checkpoint(tmp_path):
+def test_an_inferencer_does_not_execute_the_config_in_a_checkpoint(tmp_path):
     from mmdet.apis import DetInferencer
 
     marker = tmp_path / "ran"
     text = f"open({str(marker)!r}, 'w')\nmodel = dict(type='os.system', command='true')"
     torch.save({"meta": {"cfg": text}, "state_dict": {}}, tmp_path / "evil.pth")
-    with pytest.raises(ValueError, match=r"evil\.pth.*give its config"):
+    with pytest.raises(ValueError, match=r"evil\.pth.*give the config"):
         DetInferencer(weights=str(tmp_path / "evil.pth"), device="cpu")
     assert not marker.exists()
 
 
-# What a schedule needs beside its defaults.
+# Arguments of schedules that have no default.
 SCHEDULES = {
     "CosineAnnealing": {"T_max": 4, "eta_min": 0},
     "CosineRestart": {"periods": [8], "eta_min": 0},
@@ -88,7 +88,7 @@ SCHEDULES = {
 
 
 def schedules():
-    """Every schedule that is registered, for learning rates and momenta."""
+    """All registered schedules, for learning rates and momenta."""
     suffixes = ("ParamScheduler", "Momentum", "LR")
     for name in sorted(PARAM_SCHEDULERS.module_dict):
         suffix = next(suffix for suffix in suffixes if name.endswith(suffix))
@@ -117,12 +117,12 @@ OPTIMIZERS_OF_TORCH = [
     name
     for name, kind in sorted(vars(torch.optim).items())
     if isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer)
-    if name not in ("Optimizer", "SparseAdam", "Muon")  # abstract, sparse, for matrices alone
+    if name not in ("Optimizer", "SparseAdam", "Muon")  # abstract, sparse, matrices only
 ]
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS_OF_TORCH)
-def test_what_every_optimizer_writes_opens(tmp_path, name):
+def test_a_checkpoint_of_each_optimizer_opens(tmp_path, name):
     layer = nn.Linear(2, 2)
     optimizer = getattr(torch.optim, name)(layer.parameters(), lr=0.01)
 
@@ -137,7 +137,7 @@ def test_what_every_optimizer_writes_opens(tmp_path, name):
     optimizer.load_state_dict(load_from_local(str(tmp_path / "a.pth")))
 
 
-def test_a_run_is_resumed_with_hooks_that_keep_a_state_and_metainfo_with_dicts(tmp_path, tiny_run):
+def test_a_run_is_resumed_with_stateful_hooks_and_metainfo_with_dicts(tmp_path, tiny_run):
     class Data(list):
         metainfo = ConfigDict(classes=("a",), groups={"a": [0, {"b": 1}]}, colours=np.zeros((0, 3)))
 
@@ -153,7 +153,7 @@ def test_a_run_is_resumed_with_hooks_that_keep_a_state_and_metainfo_with_dicts(t
         )
     assert runner.iter == 4
     meta = load_from_local(str(tmp_path / "epoch_2.pth"))["meta"]["dataset_meta"]
-    assert pickle.dumps(meta) == pickle.dumps(Data.metainfo)  # else mmengine warns at a resume
+    assert pickle.dumps(meta) == pickle.dumps(Data.metainfo)  # otherwise mmengine warns on resume
 
 
 NUMPY = [np.float64(0.5), np.float32(0.5), np.int64(3), np.int32(3), np.bool_(True), np.str_("a")]
@@ -165,13 +165,13 @@ ARRAYS = [
 
 
 @pytest.mark.parametrize("value", NUMPY + ARRAYS, ids=repr)
-def test_numpys_numbers_open(tmp_path, value):
+def test_numpy_numbers_open(tmp_path, value):
     torch.save({"value": value}, tmp_path / "a.pth")
     loaded = load_from_local(str(tmp_path / "a.pth"))["value"]
     assert loaded.dtype.newbyteorder("=") == value.dtype.newbyteorder("=")
     assert loaded.shape == value.shape
     assert np.array_equal(loaded, value)
-    torch.save(loaded, tmp_path / "b.pth")  # saved again it is numpy's own
+    torch.save(loaded, tmp_path / "b.pth")  # pickled as a plain array
     again = torch.load(tmp_path / "b.pth", weights_only=False)
     assert type(again) is type(value)
     assert np.array_equal(again, value)
@@ -190,7 +190,7 @@ def test_numbers_open_under_the_names_of_numpy_1_and_2(tmp_path, value):
 
 
 class Call:
-    """Pickles to a call, and with a state behind its arguments to an object with that state."""
+    """Pickles as a call of a function, optionally followed by a state for its result."""
 
     def __init__(self, function, *args, state=None):
         self.call = (function, args) if state is None else (function, args, state)
@@ -222,7 +222,7 @@ EVIL = {
     "partial": Call(functools.partial, os.system, f"touch {MARKER}"),
     "a class of a program": argparse.ArgumentParser,
     "a list that holds itself often": Call(getattr, NESTED, "x"),
-    # Under numpy's own functions this one ends in a segmentation fault.
+    # With numpy's own functions, this one causes a segmentation fault.
     "objects": array((1, (1000,), Call(np.dtype, "O"), False, [1])),
     "short data": array((1, (9,), BYTES, False, b"12345678")),
     "no tuple": array((1, 9, BYTES, False, b"123456789")),
@@ -234,25 +234,25 @@ EVIL = {
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("evil", EVIL)
-def test_what_would_run_code_is_refused_by_name(tmp_path, monkeypatch, evil, way):
+def test_a_file_that_would_run_code_is_refused_and_named(tmp_path, monkeypatch, evil, way):
     monkeypatch.chdir(tmp_path)
     torch.save({"state_dict": {}, "message_hub": EVIL[evil]}, "evil.pth")
     with pytest.raises(ValueError, match=r"evil\.pth") as raised:
         WAYS[way]("evil.pth")
-    assert "weights_only" not in str(raised.value)  # torch's advice is to run it
+    assert "weights_only" not in str(raised.value)  # torch advises to disable the check
     assert len(str(raised.value).splitlines()) == 1
     assert os.listdir() == ["evil.pth"]
 
 
-def test_the_refusal_would_have_mattered(tmp_path, monkeypatch):
+def test_without_the_refusal_the_code_would_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save(EVIL["os.system"], "evil.pth")
     torch.load("evil.pth", weights_only=False)
     assert Path(MARKER).exists()
 
 
-def test_an_array_is_filled_once(tmp_path):
-    """A second state would free the memory under the first one's views."""
+def test_an_array_cannot_be_filled_twice(tmp_path):
+    """A second state would free memory that views of the first one still use."""
     path = tmp_path / "a.pth"
     torch.save(np.arange(3), path, _use_new_zipfile_serialization=False)
     content = path.read_bytes()
@@ -295,7 +295,7 @@ def corrupt(content):
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("kind", corrupt(b""))
-def test_what_is_no_whole_checkpoint_is_named(tmp_path, trained, kind, way):
+def test_a_damaged_checkpoint_is_named(tmp_path, trained, kind, way):
     path = tmp_path / "broken.pth"
     path.write_bytes(corrupt(trained.read_bytes())[kind])
     with pytest.raises(ValueError, match=r"broken\.pth"):
@@ -316,7 +316,7 @@ def test_home_is_expanded(tmp_path, monkeypatch):
 
 @pytest.fixture
 def url(tmp_path, monkeypatch):
-    """A server on this machine for ``tmp_path``, and an empty cache."""
+    """A local server for ``tmp_path``, and an empty cache."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=tmp_path)
@@ -333,7 +333,7 @@ def test_a_downloaded_checkpoint_opens(tmp_path, url):
 
 
 @pytest.mark.parametrize("evil", EVIL)
-def test_a_downloaded_checkpoint_runs_nothing_either(tmp_path, monkeypatch, url, evil):
+def test_a_downloaded_checkpoint_runs_no_code(tmp_path, monkeypatch, url, evil):
     monkeypatch.chdir(tmp_path)
     torch.save({"state_dict": EVIL[evil]}, "evil.pth")
     with pytest.raises(ValueError, match=r"evil\.pth") as raised:

@@ -1,4 +1,4 @@
-"""What is set for a launch without GPUs; the launch itself is in test_tools.py."""
+"""The settings for a launch without GPUs; the launch itself is in test_tools.py."""
 
 import sys
 
@@ -11,7 +11,7 @@ from shufflenet_det.host import distributed
 
 @pytest.fixture
 def started(monkeypatch):
-    """The process groups that are asked for, instead of making them."""
+    """The requested process groups, which are not created."""
     groups = []
     monkeypatch.setattr(torch.distributed, "init_process_group", groups.append)
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: bool(groups))
@@ -43,25 +43,25 @@ def test_find_unused_parameters_is_kept(started):
     assert cfg.model_wrapper_cfg.find_unused_parameters is True
 
 
-def test_a_users_wrapper_is_left_alone(started):
+def test_a_users_wrapper_is_kept(started):
     own = {"type": "MMFullyShardedDataParallel"}
     assert prepared(launcher="pytorch", model_wrapper_cfg=own).model_wrapper_cfg == own
 
 
 @pytest.mark.parametrize("launcher", ["none", "slurm", "mpi"])
-def test_other_launchers_are_left_alone(started, launcher):
+def test_other_launchers_are_unchanged(started, launcher):
     assert prepared(launcher=launcher)._cfg_dict == {"launcher": launcher}
     assert started == []
 
 
-def test_gpus_are_left_alone(started, monkeypatch):
+def test_a_launch_with_gpus_is_unchanged(started, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert prepared(launcher="pytorch")._cfg_dict == {"launcher": "pytorch"}
     assert started == []
 
 
 @pytest.mark.parametrize("error", [False, True])
-def test_the_group_is_destroyed_at_exit_unless_others_may_be_waiting(started, monkeypatch, error):
+def test_the_group_is_destroyed_at_exit_except_after_an_error(started, monkeypatch, error):
     at_exit, destroyed = [], []
     monkeypatch.setattr(distributed.atexit, "register", at_exit.append)
     monkeypatch.setattr(torch.distributed, "destroy_process_group", lambda: destroyed.append(True))

@@ -1,4 +1,4 @@
-"""One sentence with a command for each way in which the versions may not fit."""
+"""Each mismatch of versions gives one sentence with a command."""
 
 import importlib.metadata
 import importlib.util
@@ -35,12 +35,12 @@ def installed(monkeypatch):
     return pretend
 
 
-def test_nothing_is_wrong_here():
+def test_the_test_environment_has_no_problem():
     assert environment.problem() is None
 
 
 @pytest.mark.parametrize("name", ["mmdet", "torchvision", "pycocotools"])
-def test_what_is_missing_is_named_with_the_command(installed, name):
+def test_a_missing_package_is_named_with_the_command(installed, name):
     installed({name: None})
     sentence = environment.problem()
     assert f"{name} is not installed" in sentence
@@ -49,21 +49,21 @@ def test_what_is_missing_is_named_with_the_command(installed, name):
     assert name in command
 
 
-def test_all_that_is_missing_is_named(installed):
+def test_all_missing_packages_are_named(installed):
     installed({"mmdet": None, "pycocotools": None})
     assert environment.problem().endswith("pip install mmdet pycocotools")
 
 
 @pytest.mark.parametrize("requirement", ["torch==2.7.1", "torch (==2.7.1)", "torch ==2.7.1"])
-def test_a_torchvision_for_another_torch_is_doubted(installed, requirement):
+def test_a_torchvision_for_another_torch_is_a_warning(installed, requirement):
     installed(
         {"torch": "2.6.0", "torchvision": "0.22.1"},
         {"torchvision": ["numpy", requirement, "pillow"]},
     )
     for part in ("torchvision 0.22.1", "2.7.1", "torch 2.6.0", "pip install"):
         assert part in environment.doubt()
-    assert environment.problem() is None  # a guess forbids nothing
-    assert ("doubtful", environment.doubt()) in environment.report()
+    assert environment.problem() is None  # a warning only
+    assert ("warning", environment.doubt()) in environment.report()
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_a_torchvision_for_another_torch_is_doubted(installed, requirement):
         ("a vendor's", ["torch==2.7.0"]),
     ],
 )
-def test_a_torchvision_that_fits_or_does_not_say(installed, torch_version, requires):
+def test_a_torchvision_that_fits_or_states_no_torch(installed, torch_version, requires):
     installed({"torch": torch_version}, {"torchvision": requires})
     assert environment.doubt() is None
 
@@ -102,7 +102,7 @@ def test_a_fork_is_reported(installed):
     assert ("onedl-mmdetection", "3.4.0") in environment.report()
 
 
-# mmdet asserts its versions when it is imported, so a fresh interpreter is asked.
+# mmdet asserts its versions on import, so these tests need a new interpreter.
 UNFIT = """if True:
     import importlib.metadata, sys
     import {module}
@@ -126,7 +126,7 @@ UNFIT = """if True:
     ("module", "versions", "command"),
     [
         ("mmcv", {"mmcv-lite": "9.9.0", "mmcv": None}, "pip install 'mmcv-lite"),
-        # mmcv-lite over a compiled mmcv would damage both: they own the same folder.
+        # mmcv-lite and a compiled mmcv share a folder: installing one over the other breaks both.
         (
             "mmcv",
             {"mmcv-lite": None, "mmcv": "9.9.0"},
@@ -136,7 +136,7 @@ UNFIT = """if True:
     ],
     ids=["mmcv-lite", "compiled mmcv", "mmengine"],
 )
-def test_an_unfit_version_is_one_sentence_with_a_command(python, module, versions, command):
+def test_a_wrong_version_is_one_sentence_with_a_command(python, module, versions, command):
     done = python("-c", UNFIT.format(module=module, versions=versions))
     assert done.stderr == ""
     told, raised = done.stdout.splitlines()

@@ -1,4 +1,4 @@
-"""The finders and the module that one of them makes; the ops themselves are in test_ops_*.py."""
+"""The finders, and the module ``mmcv._ext``; test_ops_*.py test the ops themselves."""
 
 import ast
 import copy
@@ -24,7 +24,7 @@ def ext():
 
 
 def run(code, *args):
-    """Standard output of a fresh interpreter, as words."""
+    """The words of a new interpreter's standard output."""
     process = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code, *map(str, args)],
         capture_output=True,
@@ -51,11 +51,11 @@ def test_install_adds_two_finders_once(monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["mmcv", "mmcv._ext2", "mmcv._ext.nms", "_ext", "mmcv.ops"])
-def test_finder_answers_for_nothing_else(name):
+def test_the_finder_ignores_other_modules(name):
     assert import_hooks._Ext().find_spec(name, None) is None
 
 
-def test_compiled_mmcv_is_left_alone(tmp_path):
+def test_a_compiled_mmcv_is_unchanged(tmp_path):
     (tmp_path / "_ext.py").write_text("marker = 'compiled'")
     code = """if True:
         import sys
@@ -67,7 +67,7 @@ def test_compiled_mmcv_is_left_alone(tmp_path):
     assert run(code, tmp_path) == ["mmcv", "compiled"]
 
 
-def test_a_workaround_that_does_not_fit_warns_and_the_import_goes_through(monkeypatch, tmp_path):
+def test_a_failing_workaround_only_warns(monkeypatch, tmp_path):
     (tmp_path / "host_of_tomorrow.py").write_text("value = 1")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setitem(import_hooks._WORKAROUNDS, "host_of_tomorrow", lambda module: module.gone)
@@ -79,7 +79,7 @@ def test_serving():
     assert import_hooks.serving() == "torchvision"
 
 
-def test_mmengine_and_mmcv_find_it_without_the_pkgutil_function_that_python_3_14_drops(monkeypatch):
+def test_mmengine_and_mmcv_work_without_pkgutil_find_loader(monkeypatch):
     from mmcv.utils.ext_loader import check_ops_exist
     from mmengine.utils.dl_utils.misc import mmcv_full_available
 
@@ -95,18 +95,18 @@ def test_spec(ext):
 
 
 @pytest.mark.parametrize("name", ops.OPS)
-def test_op_is_carried(ext, name):
+def test_op_exists(ext, name):
     assert getattr(ext, name) is ops.OPS[name]
 
 
 @pytest.mark.parametrize("name", ["nms_rotated", "psamask_forward", "voxelize"])
-def test_op_that_is_not_carried(ext, name):
+def test_missing_op_raises(ext, name):
     with pytest.raises(NotImplementedError, match=f"'{name}'.*compiled mmcv.*mim install mmcv"):
         getattr(ext, name)(1, anything=2)
 
 
-def test_ops_that_are_not_carried_are_named():
-    """Of every module of mmcv.ops, what it asks of the compiled one is carried or named."""
+def test_missing_ops_are_listed():
+    """Each op that a module of mmcv.ops loads is either implemented or listed."""
     asked = {}
     for path in sorted((Path(mmcv.__file__).parent / "ops").glob("*.py")):
         for call in ast.walk(ast.parse(path.read_text())):
@@ -138,7 +138,7 @@ def test_probing_the_module(ext):
         pickle.dumps(ext)
 
 
-def test_what_mmcv_reports_about_the_kernels():
+def test_mmcvs_report_of_the_kernels():
     from mmcv.ops import get_compiler_version, get_compiling_cuda_version
 
     assert "torchvision" in get_compiler_version()
@@ -152,9 +152,9 @@ def test_the_text_of_a_config_is_formatted_once(monkeypatch):
     cfg = Config({"model": {"type": "A", "values": list(range(40))}, "name": "once"})
     text = cfg.pretty_text
     with monkeypatch.context() as patch:
-        patch.setattr("yapf.yapflib.yapf_api.FormatTree", None)  # formats no more
+        patch.setattr("yapf.yapflib.yapf_api.FormatTree", None)  # formatting would now fail
         assert cfg.pretty_text == text
     cfg.name = "twice"
     assert cfg.pretty_text == text.replace("once", "twice")
-    monkeypatch.setattr(config, "FormatCode", FormatCode)  # mmengine's own
+    monkeypatch.setattr(config, "FormatCode", FormatCode)  # the original
     assert cfg.pretty_text == text.replace("once", "twice")

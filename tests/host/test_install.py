@@ -1,4 +1,4 @@
-"""Installed as a wheel and in editable mode, the package is found by programs not its own."""
+"""Other programs use an installed package, from a wheel and in editable mode."""
 
 import os
 import subprocess
@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-# It begins as mmdet's test.py does, before it reads a config; the worker, as one of a data loader,
-# imports nothing but what it is sent.
+# The program starts like mmdet's test.py. Its worker, like one of a data loader, only imports the
+# modules of the objects that it receives.
 PROGRAM = """
 if __name__ == "__main__":
     import sys
@@ -30,14 +30,14 @@ if __name__ == "__main__":
 
 @pytest.fixture(scope="module", params=["wheel", "editable"])
 def environment(request, tmp_path_factory, root):
-    """A virtual environment with this package of its own; what it needs comes from this one."""
+    """A virtual environment with this package; dependencies come from the current environment."""
     if util.find_spec("pip") is None or util.find_spec("setuptools") is None:
         pytest.skip("needs pip and setuptools in the environment of the tests")
     folder = tmp_path_factory.mktemp("environment")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
     packages = Path(sysconfig.get_path("purelib", vars={"base": str(folder)}))
     others = [p for p in sys.path if p.endswith(("site-packages", "dist-packages"))]
-    # Plain paths: their own .pth files, ours among them, are not read.
+    # Plain paths, so that .pth files in them, such as ours, are not read.
     (packages / "others.pth").write_text("\n".join(others))
     python = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
     pip = [sys.executable, "-m", "pip", "--quiet", "--python", str(python), "install", "--no-deps"]
@@ -46,7 +46,7 @@ def environment(request, tmp_path_factory, root):
     return request.param, python, packages
 
 
-def test_other_programs_need_no_import_of_ours(environment, tmp_path, root):
+def test_other_programs_need_not_import_the_package(environment, tmp_path, root):
     kind, python, packages = environment
     program, config = tmp_path / "program.py", tmp_path / "config.py"
     program.write_text(PROGRAM)
@@ -62,7 +62,7 @@ def test_other_programs_need_no_import_of_ours(environment, tmp_path, root):
     assert Path(file).parent.parent.resolve() == home.resolve()
 
 
-def test_pythons_start_imports_nothing_and_bears_the_loss_of_the_package(environment, tmp_path):
+def test_python_starts_without_imports_and_without_the_package(environment, tmp_path):
     _, python, packages = environment
     code = "import sys; print({'shufflenet_det', 'importlib.util', 'torch'} & set(sys.modules))"
     run = {"cwd": tmp_path, "capture_output": True, "text": True}

@@ -1,4 +1,4 @@
-"""mmengine finds installed packages where setuptools has no pkg_resources."""
+"""mmengine finds installed packages without ``pkg_resources``."""
 
 import sys
 from importlib import metadata, util
@@ -15,7 +15,7 @@ from shufflenet_det.host import installed_packages
     "name",
     ["mmdet", "MMDet", "opencv-python", "pycocotools", "Pillow", "pillow", "shufflenet-det"],
 )
-def test_a_distribution_is_found_by_its_own_name_or_its_modules(name):
+def test_a_distribution_is_found_by_its_name_or_its_module(name):
     folder = Path(installed_packages.get_installed_path(name))
     modules = {"opencv-python": "cv2", "pillow": "PIL", "mmdet": "mmdet"}
     modules["shufflenet-det"] = "shufflenet_det"
@@ -25,20 +25,20 @@ def test_a_distribution_is_found_by_its_own_name_or_its_modules(name):
 
 
 @pytest.mark.parametrize("name", ["no-such-package", "no.such.pkg"])
-def test_what_is_not_installed_is_named(name):
+def test_a_missing_package_is_named(name):
     assert not installed_packages.is_installed(name)
     with pytest.raises(ModuleNotFoundError, match=name):
         installed_packages.get_installed_path(name)
 
 
-def test_a_folder_that_is_no_package_is_not_installed(tmp_path, monkeypatch):
+def test_a_folder_without_a_package_is_not_installed(tmp_path, monkeypatch):
     (tmp_path / "a_folder").mkdir()
     monkeypatch.syspath_prepend(str(tmp_path))
     assert not installed_packages.is_installed("a_folder")
 
 
 @pytest.mark.parametrize("present", [False, True], ids=["without", "with"])
-def test_mmengine_is_left_alone_where_pkg_resources_is(present, monkeypatch):
+def test_mmengine_is_unchanged_with_pkg_resources(present, monkeypatch):
     find_spec = util.find_spec
 
     def found(name, *args):

@@ -1,4 +1,4 @@
-"""A file that mmengine writes is the new one or the old one, whole."""
+"""Atomic writes: a file has either its new or its old content."""
 
 import os
 from pathlib import Path
@@ -28,7 +28,7 @@ def failing(request, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", [str, Path])
-def test_what_is_put_can_be_got(tmp_path, kind):
+def test_get_returns_what_put_wrote(tmp_path, kind):
     path = kind(tmp_path / "new folder" / "a.bin")
     for content in (b"first", b"second, longer", b""):
         fileio.put(content, path)
@@ -36,7 +36,7 @@ def test_what_is_put_can_be_got(tmp_path, kind):
     assert os.listdir(tmp_path / "new folder") == ["a.bin"]
 
 
-def test_a_failure_leaves_the_old_file_and_nothing_beside_it(tmp_path, failing):
+def test_a_failure_keeps_the_old_file_and_removes_the_temporary_one(tmp_path, failing):
     (tmp_path / "a.bin").write_bytes(b"old and whole")
     with pytest.raises(OSError):
         fileio.put(b"new", str(tmp_path / "a.bin"))
@@ -50,7 +50,7 @@ def test_a_failure_leaves_no_new_file(tmp_path, failing):
     assert os.listdir(tmp_path) == []
 
 
-def test_mmengines_checkpoints_are_written_this_way(tmp_path, failing):
+def test_mmengines_checkpoints_are_written_atomically(tmp_path, failing):
     path = str(tmp_path / "epoch_1.pth")
     torch.save({"a": 1}, path)
     with pytest.raises(OSError):
@@ -66,7 +66,7 @@ def test_a_checkpoint_replaces_another(tmp_path):
         assert torch.load(path) == {"a": number}
 
 
-def test_a_link_is_followed_and_stays(tmp_path):
+def test_a_link_is_followed_and_kept(tmp_path):
     real, link = tmp_path / "folder" / "real.bin", tmp_path / "link.bin"
     real.parent.mkdir()
     real.write_bytes(b"old")
@@ -75,11 +75,11 @@ def test_a_link_is_followed_and_stays(tmp_path):
     assert link.is_symlink()
     assert real.read_bytes() == b"new"
     real.unlink()
-    fileio.put(b"newer", str(link))  # one that points to nothing
+    fileio.put(b"newer", str(link))  # a dangling link
     assert real.read_bytes() == b"newer"
 
 
-def test_an_existing_file_keeps_its_permissions_and_a_new_one_gets_the_usual(tmp_path):
+def test_an_existing_file_keeps_its_permissions_and_a_new_one_gets_the_default(tmp_path):
     old, new, usual = tmp_path / "old.bin", tmp_path / "new.bin", tmp_path / "usual.bin"
     old.touch()
     old.chmod(0o640)
@@ -91,7 +91,7 @@ def test_an_existing_file_keeps_its_permissions_and_a_new_one_gets_the_usual(tmp
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
-def test_what_is_no_regular_file_is_written_directly(tmp_path):
+def test_a_pipe_is_written_directly(tmp_path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
@@ -101,7 +101,7 @@ def test_what_is_no_regular_file_is_written_directly(tmp_path):
     assert pipe.is_fifo()
 
 
-def test_the_longest_name(tmp_path):
+def test_a_file_name_of_maximum_length(tmp_path):
     path = tmp_path / ("a" * 250 + ".pth")
     fileio.put(b"a", str(path))
     assert path.read_bytes() == b"a"

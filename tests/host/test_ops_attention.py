@@ -21,7 +21,7 @@ SHAPES = [(3, 4), (2, 2)]
 
 @pytest.fixture
 def inputs():
-    """Two images, two heads of 3 channels, 4 queries with 2 points in each of the levels."""
+    """Two images, two heads of 3 channels, 4 queries with 2 points per level."""
     generator = torch.Generator().manual_seed(0)
     cells = sum(height * width for height, width in SHAPES)
     value, locations, weights = (
@@ -33,7 +33,7 @@ def inputs():
 
 
 def bilinear(plane, y, x):
-    """Value between the cells' centres, zero outside."""
+    """The value interpolated between cell centres; zero outside."""
     top, left = int(y // 1), int(x // 1)
     return sum(
         (1 - abs(y - row)) * (1 - abs(x - column)) * plane[row, column]
@@ -82,8 +82,8 @@ def test_half_precision_under_autocast(inputs, dtype):
     torch.testing.assert_close(output.double(), expected, rtol=0.05, atol=0.05)
 
 
-def test_the_module_is_the_same_either_way(monkeypatch):
-    """mmcv's layer on a CPU, and as it runs where it takes its tensors for a GPU's."""
+def test_the_module_gives_the_same_on_both_paths(monkeypatch):
+    """mmcv's layer on its CPU path, and on its GPU path with tensors on the CPU."""
     torch.manual_seed(0)
     layer = MultiScaleDeformableAttention(16, 2, num_levels=2, num_points=2, dropout=0)
     arguments = {

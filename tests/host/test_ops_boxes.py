@@ -15,7 +15,7 @@ DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
 
 def make_boxes(count, seed=0, size=40):
-    """Boxes in whole pixels, some of them equal and some without area, and distinct scores."""
+    """Boxes in integer pixels, some equal and some without area, with distinct scores."""
     rng = np.random.default_rng(seed)
     start = rng.integers(0, size, (count, 2))
     boxes = np.concatenate([start, start + rng.integers(0, size, (count, 2))], axis=1)
@@ -41,7 +41,7 @@ def loop_nms(boxes, scores, threshold, offset=0):
 
 
 def loop_soft_nms(boxes, scores, threshold, sigma, min_score, method, offset):
-    """mmcv's procedure on a list: the best goes to the front, the last fills each gap."""
+    """mmcv's procedure on a list: the best box moves to the front, and the last fills the gap."""
     scores, live, picked = scores.astype(float), list(range(len(boxes))), []
     while live:
         best = max(range(len(live)), key=lambda k: scores[live[k]])
@@ -89,7 +89,7 @@ def test_nms_keeps_a_box_whose_iou_is_the_threshold(threshold):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_nms_in_other_precisions(dtype):
     boxes, scores = make_boxes(60)
-    scores = np.floor(scores * 64) / 64  # exact in each of them
+    scores = np.floor(scores * 64) / 64  # exact in each precision
     keep = ops.nms(torch.tensor(boxes).to(dtype), torch.tensor(scores).to(dtype), 0.5)[1]
     assert keep.tolist() == loop_nms(boxes, scores, 0.5)
 
@@ -140,7 +140,7 @@ def test_batched_nms_under_autocast(method):
 
 @pytest.mark.parametrize("operation", [ops.nms, ops.soft_nms])
 @pytest.mark.parametrize("offset", [0, 1])
-def test_suppression_among_no_boxes(operation, offset):
+def test_suppression_of_no_boxes(operation, offset):
     dets, keep = operation(torch.zeros(0, 4), torch.zeros(0), 0.5, offset=offset)
     assert dets.shape == (0, 5)
     assert keep.shape == (0,)
@@ -153,7 +153,7 @@ def test_suppression_among_no_boxes(operation, offset):
 @pytest.mark.parametrize("method", ["naive", "linear", "gaussian"])
 def test_soft_nms(method, offset, min_score):
     boxes, scores = make_boxes(60, seed=1)
-    boxes[:, 2:] += 1  # all have an area
+    boxes[:, 2:] += 1  # no box without area
     picked, lowered = loop_soft_nms(boxes, scores, 0.3, 0.5, min_score, method, offset)
     dets, keep = ops.soft_nms(boxes, scores, 0.3, 0.5, min_score, method, offset)
     assert keep.tolist() == picked
@@ -172,7 +172,7 @@ def test_soft_nms_order_among_equal_scores(seed):
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("twin", [1, 2])
 def test_soft_nms_keeps_a_box_whose_score_became_nan(twin):
-    """0 / 0 overlaps: NaN is below no min_score, and is picked only when it stands first."""
+    """An IoU of 0 / 0: NaN is not below min_score, and is picked only in first position."""
     boxes = np.array([[0, 0, 0, 0], [5, 5, 9, 9], [20, 20, 29, 29]], dtype=np.float32)
     boxes[twin] = boxes[0]
     dets, keep = ops.soft_nms(boxes, np.array([0.9, 0.8, 0.7], np.float32), method="gaussian")
@@ -180,7 +180,7 @@ def test_soft_nms_keeps_a_box_whose_score_became_nan(twin):
     assert np.flatnonzero(np.isnan(dets[:, 4])).tolist() == [twin]
 
 
-def test_soft_nms_leaves_its_input_alone():
+def test_soft_nms_does_not_change_its_input():
     boxes, scores = make_boxes(20)
     before = boxes.copy(), scores.copy()
     ops.soft_nms(boxes, scores, method="gaussian")
@@ -201,7 +201,7 @@ def test_nms_match(kind, threshold):
     assert [group.tolist() for group in result] == groups
 
 
-def test_nms_match_takes_a_box_whose_iou_is_the_threshold():
+def test_nms_match_includes_a_box_whose_iou_is_the_threshold():
     dets = torch.tensor([[0, 0, 10, 1, 0.9], [0, 0, 5, 1, 0.8]])
     assert [group.tolist() for group in ops.nms_match(dets, 0.5)] == [[0, 1]]
 

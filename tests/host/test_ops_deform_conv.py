@@ -24,7 +24,7 @@ def pair(value):
 
 
 def make_inputs(geometry, batch=2, size=(6, 7), kernel=(3, 2)):
-    """Input, offset, mask, weight and bias in float64; samples at no whole cell."""
+    """Input, offset, mask, weight and bias in float64; no sample is at a cell centre."""
     generator = torch.Generator().manual_seed(0)
     stride, padding, dilation, groups, deform_groups = geometry
     out = [
@@ -46,7 +46,7 @@ def make_inputs(geometry, batch=2, size=(6, 7), kernel=(3, 2)):
 
 
 def bilinear(plane, y, x):
-    """Value between cells, where all outside of the plane is 0."""
+    """The value interpolated between cells; 0 outside the plane."""
     top, left, total = math.floor(y), math.floor(x), 0.0
     for row, column in ((top, left), (top, left + 1), (top + 1, left), (top + 1, left + 1)):
         if 0 <= row < plane.shape[0] and 0 <= column < plane.shape[1]:
@@ -110,8 +110,8 @@ def test_modulated_deform_conv_gradient(geometry, with_bias):
 
 @pytest.mark.parametrize("modulated", [True, False])
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_a_sample_without_a_place_is_zero(value, modulated):
-    """Equal to one that lies far outside, gradients included."""
+def test_a_sample_at_nan_or_infinity_is_zero(value, modulated):
+    """Equal to a sample far outside, including gradients."""
     x, offset, mask, weight, _ = make_inputs(GEOMETRIES[2])
     results = []
     for place in (value, 1e4):
@@ -128,7 +128,7 @@ def test_a_sample_without_a_place_is_zero(value, modulated):
 
 
 def test_offsets_larger_than_the_output():
-    """v2 reads the first numbers of each image as if their shape were the output's."""
+    """v2 reads the first numbers of each image as a map of the output's size."""
     layer = ops.ModulatedDeformConv2d(4, 6, 3, padding=1).double()
     x = torch.rand(2, 4, 8, 10, dtype=torch.float64, requires_grad=True)
     larger = [
@@ -158,7 +158,7 @@ def test_mmdet_dyhead_trains():
     assert all(level.grad.isfinite().all() and level.grad.any() for level in levels)
 
 
-def test_without_offsets_it_is_a_convolution():
+def test_zero_offsets_give_a_convolution():
     layer = ops.DeformConv2dPack(4, 6, 3, stride=2, padding=1)
     x = torch.randn(2, 4, 9, 9)
     torch.testing.assert_close(layer(x), F.conv2d(x, layer.weight, stride=2, padding=1))
@@ -166,7 +166,7 @@ def test_without_offsets_it_is_a_convolution():
 
 @pytest.mark.parametrize("modulated", [True, False])
 def test_offset_gradient_just_outside_the_input(modulated):
-    """Samples at -1, in row 0 under the first tap, have no slope, as in mmcv."""
+    """Samples at -1, in row 0 for the first tap, have no gradient, as in mmcv."""
     offset = torch.zeros(1, 2, 4, 4, requires_grad=True)
     x, mask, weight = torch.ones(1, 1, 2, 2), torch.ones(1, 1, 4, 4), torch.ones(1, 1, 1, 1)
     if modulated:
@@ -180,7 +180,7 @@ def test_offset_gradient_just_outside_the_input(modulated):
 
 
 @pytest.mark.parametrize("im2col_step", [1, 2, 4, 32])
-def test_im2col_step_changes_nothing(im2col_step):
+def test_im2col_step_does_not_change_the_result(im2col_step):
     geometry = GEOMETRIES[3]
     x, offset, _, weight, _ = make_inputs(geometry, batch=4)
     expected = ops.deform_conv2d(x, offset, weight, *geometry)
@@ -188,7 +188,7 @@ def test_im2col_step_changes_nothing(im2col_step):
     torch.testing.assert_close(output, expected)
 
 
-def test_weight_gradient_alone():
+def test_only_the_weight_gradient():
     geometry = GEOMETRIES[2]
     x, offset, _, weight, _ = make_inputs(geometry)
     grads = []
@@ -198,7 +198,7 @@ def test_weight_gradient_alone():
     torch.testing.assert_close(*grads)
 
 
-def test_a_graph_that_is_used_twice():
+def test_two_backward_passes_of_one_graph():
     geometry = GEOMETRIES[1]
     x, offset, _, weight, _ = make_inputs(geometry)
     output = ops.deform_conv2d(x, offset, weight, *geometry)
@@ -240,7 +240,7 @@ def test_half_precision(dtype):
 
 @pytest.mark.parametrize("layer", [ops.DeformConv2dPack, ops.ModulatedDeformConv2dPack])
 def test_under_autocast(layer):
-    """The offsets come in half precision, input and weight in float32."""
+    """Offsets are in half precision, input and weight in float32."""
     layer = layer(4, 4, 3, padding=1)
     x = torch.randn(2, 4, 6, 6)
     expected = layer(x)

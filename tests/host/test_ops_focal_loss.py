@@ -49,7 +49,7 @@ def test_sigmoid_focal_loss_gradient(logits, gamma, alpha, weight):
     )
 
 
-def test_sigmoid_focal_loss_takes_labels_below_zero_for_background(logits):
+def test_negative_labels_are_background(logits):
     ignored = torch.where(LABELS == CLASSES, -1, LABELS)
     loss, expected = (ops.sigmoid_focal_loss(logits, t, 2.0, 0.25) for t in (ignored, LABELS))
     assert torch.equal(loss, expected)

@@ -1,4 +1,4 @@
-"""Convolution under a mask, and mmdet's guided anchoring with it."""
+"""Masked convolution."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from mmcv import ops
 
 
 @pytest.mark.parametrize("kernel, padding", [(3, 1), (1, 0), ((3, 5), (1, 2))])
-def test_it_is_the_convolution_times_the_mask(kernel, padding):
+def test_masked_convolution_is_the_convolution_times_the_mask(kernel, padding):
     torch.manual_seed(0)
     layer = ops.MaskedConv2d(4, 6, kernel, padding=padding).eval()
     x, mask = torch.rand(1, 4, 9, 11), torch.rand(1, 9, 11) > 0.5

@@ -17,7 +17,7 @@ from shufflenet_det.host.ops import OPS
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 POOLS = [ops.RoIAlign(2), ops.RoIPool(2)]
-# Of both images: inside, over each border, thinner than a cell, much higher than wide, outside.
+# RoIs of both images: inside, over each border, thinner than a cell, very tall, outside.
 ROIS = [
     [0, 1.3, 2.1, 9.7, 8.9],
     [1, -3.0, -2.5, 5.2, 6.1],
@@ -41,7 +41,7 @@ def rois():
 
 
 def bilinear(plane, y, x):
-    """Value between cells; constant up to a cell beyond the border, 0 from there on."""
+    """The value interpolated between cells; constant one cell beyond the border, then 0."""
     height, width = plane.shape
     if not (-1 <= y <= height and -1 <= x <= width):
         return 0.0
@@ -55,7 +55,7 @@ def bilinear(plane, y, x):
 
 
 def samples(start, size, bins, index, ratio):
-    """Coordinates of one bin's samples on one axis."""
+    """Coordinates of the samples of one bin on one axis."""
     count = ratio or math.ceil(size / bins)
     return [start + (index + (k + 0.5) / count) * size / bins for k in range(count)]
 
@@ -77,7 +77,7 @@ def loop_roi_align(feature, roi, bins, scale, ratio, aligned):
 
 
 def loop_roi_pool(feature, roi, bins, scale):
-    """One RoI's bins: of real size, each over all cells that it touches."""
+    """One RoI's bins: the maximum over all cells that a bin touches."""
     image, x1, y1, x2, y2 = roi.tolist()
     y1, x1, height, width = (v * scale for v in (y1, x1, y2 + 1 - y1, x2 + 1 - x1))
     output = torch.zeros(feature.size(1), *bins, dtype=torch.float64)
@@ -124,7 +124,7 @@ def test_roi_pool_in_parts(feature, rois, monkeypatch):
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("pool", [*POOLS, ops.RoIAlign(2, sampling_ratio=2), ops.DeformRoIPool(2)])
 @pytest.mark.parametrize("image", [-1, 2, 1e6, math.nan])
-def test_an_image_that_is_not_in_the_batch(feature, pool, image, device):
+def test_a_roi_of_an_image_outside_the_batch(feature, pool, image, device):
     rois = torch.tensor([[0, 0, 0, 4, 4], [image, 0, 0, 4, 4]], device=device).double()
     with pytest.raises(IndexError, match="images 0 to 1"):
         pool(feature.to(device), rois)
@@ -133,8 +133,8 @@ def test_an_image_that_is_not_in_the_batch(feature, pool, image, device):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16])
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 3e38])
 @pytest.mark.parametrize("pool", [*POOLS, ops.RoIAlign(2, sampling_ratio=2), ops.DeformRoIPool(2)])
-def test_a_roi_with_a_coordinate_that_is_no_number(feature, rois, pool, value, dtype):
-    """It is 0 and passes no gradient; its neighbours are as without it."""
+def test_a_roi_with_nan_or_infinity(feature, rois, pool, value, dtype):
+    """The RoI gives 0 and no gradient, and does not affect others."""
     feature = feature.to(dtype).requires_grad_()
     broken = rois[:1].repeat(4, 1)
     broken[range(4), range(1, 5)] = value
@@ -147,8 +147,8 @@ def test_a_roi_with_a_coordinate_that_is_no_number(feature, rois, pool, value, d
 
 
 @pytest.mark.parametrize("size", [1e6, 1e9, 1e15])
-def test_a_huge_roi_is_cut_far_beyond_the_map(feature, size):
-    """It has one sample a cell; 256 cells and more beyond the map it ends."""
+def test_a_huge_roi_is_clipped(feature, size):
+    """With one sample per cell, a RoI is clipped 256 or more cells beyond the map."""
     pool = ops.RoIAlign(1)
     cut = pool(feature, torch.tensor([[0, -256.0, -256, 268, 268]]).double())
     huge = pool(feature, torch.tensor([[0, -size, -size, size, size]]).double())
@@ -162,7 +162,7 @@ def test_a_map_without_cells():
 
 
 def loop_deform_roi_pool(feature, roi, offset, bins, scale, ratio, gamma):
-    """One RoI's bins, each moved by its offset in parts of the RoI over gamma."""
+    """One RoI's bins; offsets are fractions of the RoI's size, divided by gamma."""
     image, *corners = roi.tolist()
     x1, y1, x2, y2 = (c * scale - 0.5 for c in corners)
     output = torch.zeros(feature.size(1), *bins, dtype=torch.float64)
@@ -226,7 +226,7 @@ def test_no_rois(feature, pool):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("pool", POOLS)
 def test_half_precision(feature, rois, pool, dtype):
-    """The input's rounding aside, equal to float32 rounded."""
+    """Equal to float32 rounded, for an input rounded in the same way."""
     feature, rois = feature.to(dtype).requires_grad_(), rois.to(dtype)
     copy = feature.detach().float().requires_grad_()
     output, expected = pool(feature, rois), pool(copy, rois.float())
@@ -291,6 +291,6 @@ def test_gradients_are_added(feature, rois, name):
     torch.testing.assert_close(grad_input, 2 * once)
 
 
-def test_the_greatest_sample_is_not_carried(feature, rois):
+def test_roi_align_by_maximum_is_refused(feature, rois):
     with pytest.raises(NotImplementedError, match=r"pool_mode='max'.*compiled mmcv"):
         ops.roi_align(feature, rois, 2, 1.0, 0, "max")

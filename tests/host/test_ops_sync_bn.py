@@ -19,7 +19,7 @@ def process_group(tmp_path):
 
 
 @pytest.mark.parametrize("stats_mode", ["default", "N"])
-def test_it_is_batch_normalisation(process_group, stats_mode):
+def test_sync_bn_is_batch_normalisation(process_group, stats_mode):
     torch.manual_seed(0)
     theirs, torchs = SyncBatchNorm(4, stats_mode=stats_mode), nn.BatchNorm2d(4)
     torchs.load_state_dict(theirs.state_dict())

@@ -1,4 +1,4 @@
-"""A run that is killed at any write is resumed, and removes nothing but its own old checkpoints."""
+"""A run is resumed after it is killed at any write, and only removes its own old checkpoints."""
 
 import os
 import shutil
@@ -24,7 +24,7 @@ def checkpoints(folder):
 
 
 def killed_at(monkeypatch, number, when):
-    """Let the process end before or after the ``number``-th file of the run takes its name."""
+    """Kill the process before or after the ``number``-th file is renamed."""
     rename, count = os.replace, 0
 
     def replace(source, target):
@@ -60,10 +60,10 @@ def test_a_run_killed_at_any_write_is_resumed(tmp_path, monkeypatch, tiny_run, w
         assert checkpoints(folder) == ["best_score_epoch_3.pth", "epoch_2.pth", "epoch_3.pth"]
         info = torch.load(folder / "epoch_3.pth")["message_hub"]["runtime_info"]
         assert info["best_score"] == 0.3
-    assert number > 12  # three epochs write their checkpoint twice, the best, and what is last
+    assert number > 12  # three epochs with two checkpoints, the best one and last_checkpoint
 
 
-def test_a_validation_that_was_interrupted_is_made_up_for(tmp_path, monkeypatch, tiny_run):
+def test_an_interrupted_validation_is_repeated(tmp_path, monkeypatch, tiny_run):
     def fail(*args):
         raise Killed
 
@@ -76,7 +76,7 @@ def test_a_validation_that_was_interrupted_is_made_up_for(tmp_path, monkeypatch,
     assert checkpoints(tmp_path) == ["best_score_epoch_1.pth", "epoch_1.pth"]
 
 
-def test_a_run_killed_in_a_write_leaves_a_part_that_the_next_one_removes(tmp_path, tiny_run):
+def test_the_next_run_removes_the_temporary_file_of_a_killed_run(tmp_path, tiny_run):
     code = """if True:
         import os, sys
         from shufflenet_det.host.local_files import atomic_write
@@ -96,17 +96,17 @@ def run_a(tmp_path, tiny_run):
     return tmp_path / "a"
 
 
-def test_the_best_checkpoint_of_the_run_that_is_resumed_from_stays(run_a, tmp_path, tiny_run):
+def test_the_best_checkpoint_of_the_earlier_run_is_kept(run_a, tmp_path, tiny_run):
     before = checkpoints(run_a)
     start = str(run_a / "epoch_1.pth")
     tiny_run(tmp_path / "b", 2, (0.05, 0.02), load_from=start, resume=True)
     assert checkpoints(run_a) == before
-    # Its own best, though worse than that of the other run.
+    # The new run keeps its own best, although the other run's is better.
     assert checkpoints(tmp_path / "b") == ["best_score_epoch_1.pth", "epoch_2.pth"]
 
 
 @pytest.mark.parametrize("name", ["folder", "a/vis_data", "precious.pth"])
-def test_nothing_that_a_checkpoint_names_is_removed(run_a, tmp_path, tiny_run, name):
+def test_paths_named_in_a_checkpoint_are_not_removed(run_a, tmp_path, tiny_run, name):
     precious = tmp_path / name
     (precious.parent if name.endswith(".pth") else precious).mkdir(parents=True, exist_ok=True)
     (precious if name.endswith(".pth") else precious / "epoch_7.pth").write_bytes(b"precious")
@@ -140,7 +140,7 @@ def test_a_moved_folder_is_resumed_with_its_best_checkpoint(run_a, tmp_path, tin
         ("epoch_3.pth", (), "epoch_2.pth"),
     ],
 )
-def test_the_newest_whole_checkpoint_is_found(tmp_path, last, damaged, expected):
+def test_the_newest_undamaged_checkpoint_is_found(tmp_path, last, damaged, expected):
     for name in ("epoch_1.pth", "epoch_2.pth", "best_x_epoch_1.pth"):
         torch.save({}, tmp_path / name)
     os.utime(tmp_path / "epoch_1.pth", (1, 1))
@@ -152,10 +152,10 @@ def test_the_newest_whole_checkpoint_is_found(tmp_path, last, damaged, expected)
     assert find_latest_checkpoint(str(tmp_path)) == str(tmp_path / expected)
 
 
-def test_a_folder_without_a_whole_checkpoint(tmp_path):
+def test_a_folder_with_damaged_checkpoints_only(tmp_path):
     assert find_latest_checkpoint(str(tmp_path)) is None
     (tmp_path / "epoch_1.pth").write_bytes(b"half")
-    with pytest.raises(ValueError, match="no checkpoint of"):
+    with pytest.raises(ValueError, match=r"all checkpoints in .* damaged"):
         find_latest_checkpoint(str(tmp_path))
 
 
@@ -171,7 +171,7 @@ def optimizer_of_another(content):
         (optimizer_of_another, "parameter group"),
     ],
 )
-def test_what_cannot_be_resumed_is_named(run_a, tmp_path, tiny_run, change, reason):
+def test_a_file_that_cannot_be_resumed_is_named(run_a, tmp_path, tiny_run, change, reason):
     content = torch.load(run_a / "epoch_1.pth")
     change(content)
     torch.save(content, tmp_path / "other.pth")

@@ -50,13 +50,13 @@ def test_it_predicts_boxes_in_the_image(head):
         assert prediction.bboxes.max() <= 150
 
 
-def test_mmdets_own_attribute_is_left_alone(monkeypatch):
+def test_an_existing_attribute_is_kept(monkeypatch):
     monkeypatch.setattr(SSDHead, "loss_cls", "mmdet's own")
     import_hooks._let_ssd_predict(sys.modules[SSDHead.__module__])
     assert SSDHead.loss_cls == "mmdet's own"
 
 
-def test_an_instances_own_loss_is_seen_before_it(head):
+def test_the_loss_of_an_instance_takes_precedence(head):
     head.loss_cls = "a subclass's own"
     import_hooks._let_ssd_predict(sys.modules[SSDHead.__module__])
     assert head.loss_cls == "a subclass's own"

@@ -1,4 +1,4 @@
-"""Stock configs of mmdet with the backbone put in: a few of those that docs/mmdet.md lists."""
+"""A few of mmdet's configs with our backbone; docs/mmdet.md lists all results."""
 
 import json
 
@@ -18,7 +18,7 @@ from shufflenet_det.host import stock_configs
         ({"type": "MobileNetV2", "out_indices": (4, 7)}, (16, 32)),
     ],
 )
-def test_levels_are_those_of_the_stock_strides(backbone, strides):
+def test_levels_have_the_strides_of_the_original_backbone(backbone, strides):
     model = {"backbone": backbone, "neck": [{"type": "FPN", "in_channels": [1] * len(strides)}]}
     stock_configs.put_backbone(model)
     from shufflenet_det import ShuffleNetV2
@@ -28,19 +28,19 @@ def test_levels_are_those_of_the_stock_strides(backbone, strides):
     assert model["neck"][0]["in_channels"] == list(built.out_channels)
 
 
-def test_a_neck_that_counts_from_the_top():
+def test_a_neck_with_channels_from_the_top():
     neck = {"type": "YOLOV3Neck", "in_channels": [1024, 512, 256]}
     stock_configs.put_backbone(model := {"backbone": {"type": "Darknet"}, "neck": neck})
     assert model["neck"]["in_channels"] == [192, 96, 48]
 
 
-def test_a_method_that_is_a_backbone():
+def test_a_detector_that_is_its_backbone_is_not_applicable():
     with pytest.raises(stock_configs.NotApplicable, match="TridentNet"):
         stock_configs.put_backbone({"backbone": {"type": "TridentResNet"}})
 
 
 def test_configs_train_and_predict(tmp_path):
-    """DCN v2 with large offsets, a masked convolution, one that is not applicable; then resumed."""
+    """DCN v2 with large offsets, a masked convolution, and a config that is not applicable."""
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- table: mmdet -->\n<!-- end of table -->\nafter\n")
     folder = stock_configs.all_configs()[0].parent.parent
@@ -61,7 +61,7 @@ def test_configs_train_and_predict(tmp_path):
     assert "| tridentnet/tridentnet_r50-caffe_1x_coco.py | not applicable" in page.read_text()
 
 
-def test_a_config_that_ends_the_process_is_a_result(tmp_path):
+def test_a_config_that_kills_the_process_is_reported(tmp_path):
     (tmp_path / "bad").mkdir()
     bad = tmp_path / "bad" / "ends.py"
     bad.write_text("model = __import__('os')._exit(7)\n")
@@ -72,6 +72,6 @@ def test_a_config_that_ends_the_process_is_a_result(tmp_path):
     assert slow["reason"] == "not done after 0.1 seconds"
 
 
-def test_a_family_that_is_not_there(capsys):
+def test_an_unknown_family_is_named(capsys):
     assert run_tool("check_mmdet", ["--only", "atss,atsss"]) == 2
     assert "no family atsss" in capsys.readouterr().err

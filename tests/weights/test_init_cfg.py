@@ -10,14 +10,14 @@ from mmengine.logging import MMLogger
 from mmengine.model import PretrainedInit
 from mmengine.runner import save_checkpoint
 from mmengine.runner.checkpoint import get_state_dict
-from published_networks import Tape, megvii_v1, openmmlab_v1
+from published_networks import Tape, assert_close, image, megvii_v1, openmmlab_v1
 from torchvision.models import shufflenet_v2_x0_5
 
 from shufflenet_det.backbones import MobileNetV1, ShuffleNetV1, ShuffleNetV2, Xception
 from shufflenet_det.training import load_run_config
 from shufflenet_det.weights import find_record, load_pretrained, needed_arguments, read_weights
 
-X = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+X = image()
 
 
 def pretrained(path, **kwargs):
@@ -42,8 +42,7 @@ def test_init_cfg_takes_the_authors_file(shuffle, authors):
     backbone.init_weights()
     with torch.no_grad():
         features = backbone.eval()(X)
-    for ours, theirs in zip(features, expected[1:], strict=True):
-        assert (ours - theirs).abs().max() / theirs.abs().max() < 1e-10
+    assert_close(features, expected[1:])
 
 
 @pytest.mark.parametrize("in_list", [False, True])
@@ -98,6 +97,7 @@ def test_an_impossible_download_says_what_to_do(error, monkeypatch, tmp_path):
         ShuffleNetV2(1.0, **pretrained(name)).init_weights()
     for part in (name, "here", "model.backbone.init_cfg.checkpoint=", "init_cfg=None"):
         assert part in str(raised.value)
+    assert not list(tmp_path.rglob("*.pth*"))
 
 
 CHILD = """
@@ -114,7 +114,7 @@ model = dict(
     [("dict(_delete_=True, type='DetDataPreprocessor', pad_size_divisor=32)", 0), ("dict()", 1)],
     ids=["left open", "stated"],
 )
-def test_a_runs_config_gets_the_images_of_its_weights(
+def test_a_config_gets_the_preprocessing_of_its_weights(
     preprocessor, warned, authors, root, tmp_path, warnings
 ):
     path = tmp_path / "config.py"
@@ -129,7 +129,7 @@ def test_a_runs_config_gets_the_images_of_its_weights(
 
 
 @pytest.mark.parametrize("save", [torch.save, save_checkpoint], ids=["torch", "mmengine"])
-def test_a_detectors_checkpoint_tells_its_shuffle(save, tmp_path):
+def test_a_detectors_checkpoint_states_its_shuffle(save, tmp_path):
     first = ShuffleNetV1(3, 0.5, "inverse", out_indices=(0, 1, 2, 3)).double()
     detector = torch.nn.ModuleDict({"backbone": first, "neck": torch.nn.Conv2d(3, 3, 1)})
     save({"state_dict": get_state_dict(detector), "meta": {}}, str(tmp_path / "epoch_1.pth"))
@@ -138,8 +138,7 @@ def test_a_detectors_checkpoint_tells_its_shuffle(save, tmp_path):
     second = ShuffleNetV1(3, 0.5, "paper", out_indices=(0, 1, 2, 3)).double()
     load_pretrained(second, str(tmp_path / "epoch_1.pth"))
     with torch.no_grad():
-        for ours, theirs in zip(second.eval()(X), first.eval()(X), strict=True):
-            torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
+        assert_close(second.eval()(X), first.eval()(X))
 
 
 RELATIVES = [
@@ -153,7 +152,7 @@ RELATIVES = [
 
 @pytest.mark.parametrize("arguments", RELATIVES, ids=lambda a: next(iter(a)))
 @pytest.mark.parametrize("layout", ["torchvision", "paper"])
-def test_own_weights_of_a_relative_load_there_and_name_it_elsewhere(arguments, layout, tmp_path):
+def test_weights_of_a_variant_load_into_it_and_are_refused_elsewhere(arguments, layout, tmp_path):
     path = str(tmp_path / "own.pth")
     arguments = {"widen_factor": 0.5, "layout": layout} | arguments
     relative = ShuffleNetV2(**arguments)
@@ -182,7 +181,7 @@ def test_own_weights_of_a_relative_load_there_and_name_it_elsewhere(arguments, l
         ({"stem_act": False}, "stem_act=False"),
     ],
 )
-def test_own_weights_of_a_v1_name_its_arguments(arguments, words, tmp_path):
+def test_the_refusal_names_the_arguments_of_a_v1(arguments, words, tmp_path):
     path = str(tmp_path / "own.pth")
     torch.save(ShuffleNetV1(3, 0.5, **arguments).state_dict(), path)
     load_pretrained(ShuffleNetV1(3, 0.5, **arguments), path)
@@ -194,22 +193,21 @@ def test_own_weights_of_a_v1_name_its_arguments(arguments, words, tmp_path):
 @pytest.mark.parametrize(
     "arguments", [{"extra_depthwise": True}, {"se_reduction": 2}, {"residual": True}]
 )
-def test_channels_of_a_relative_are_not_moved_between_layouts(arguments, tmp_path):
+def test_variants_are_not_converted_between_layouts(arguments, tmp_path):
     path = str(tmp_path / "own.pth")
     torch.save(ShuffleNetV2(0.5, "paper", **arguments).state_dict(), path)
     with pytest.raises(ValueError, match=r"layout='paper'.*exchanged in another way"):
         load_pretrained(ShuffleNetV2(0.5, "torchvision", **arguments), path)
 
 
-def test_a_v1_with_squeeze_and_excitation_takes_another_shuffle(tmp_path):
+def test_a_v1_with_squeeze_and_excitation_is_converted(tmp_path):
     path = str(tmp_path / "own.pth")
     first = ShuffleNetV1(3, 0.5, "inverse", se_reduction=4).double()
     torch.save(first.state_dict(), path)
     second = ShuffleNetV1(3, 0.5, "paper", se_reduction=4).double()
     load_pretrained(second, path)
     with torch.no_grad():
-        for ours, theirs in zip(second.eval()(X), first.eval()(X), strict=True):
-            torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
+        assert_close(second.eval()(X), first.eval()(X))
 
 
 def test_the_default_of_the_v1_config_is_openmmlabs_file(root, tmp_path):
@@ -235,7 +233,7 @@ OTHERS = [(network, factor) for network in (MobileNetV1, Xception) for factor in
 
 
 @pytest.mark.parametrize(("network", "factor"), OTHERS)
-def test_a_file_that_states_nothing_shows_its_network_and_its_classifier(network, factor, tmp_path):
+def test_network_and_classifier_are_recognised_without_metadata(network, factor, tmp_path):
     first, second = network(factor), network(factor)
     state = {f"backbone.{key}": tensor for key, tensor in first.state_dict().items()}
     head = {
@@ -265,7 +263,7 @@ def test_a_file_that_states_nothing_shows_its_network_and_its_classifier(network
         ),
     ],
 )
-def test_the_network_of_the_file_is_named(trained, backbone, sentence, tmp_path):
+def test_the_refusal_names_the_network_of_the_file(trained, backbone, sentence, tmp_path):
     torch.save(dict(trained.state_dict()), tmp_path / "own.pth")
     with pytest.raises(ValueError, match="nothing was loaded") as raised:
         load_pretrained(backbone, str(tmp_path / "own.pth"))

@@ -1,4 +1,4 @@
-"""Public files of trained networks, where they are at hand: recognised, and the same features."""
+"""Public files of trained networks, if they are there: recognised, with equal features."""
 
 import pytest
 import torch
@@ -84,7 +84,7 @@ def test_nanodets_features(name, real):
             torch.testing.assert_close(ours, x, rtol=1e-5, atol=1e-5)
 
 
-def test_a_folded_file_is_read_as_the_other(real):
+def test_folded_and_unfolded_files_give_equal_features(real):
     ours = features(real("nanodet-plus-m_416_folded.safetensors"), X)
     for a, b in zip(ours, features(real("nanodet-plus-m_416_bn.safetensors"), X), strict=True):
         assert torch.equal(a, b)

@@ -1,4 +1,4 @@
-"""A network is recognised by its convolutions, whatever they are called; or it is refused."""
+"""A network is recognised by its convolutions, under any names, or refused."""
 
 import importlib
 import multiprocessing
@@ -6,7 +6,15 @@ import os
 
 import pytest
 import torch
-from published_networks import Tape, halves_v2, megvii_v1, megvii_v2, torchvision_names
+from published_networks import (
+    Tape,
+    assert_close,
+    halves_v2,
+    image,
+    megvii_v1,
+    megvii_v2,
+    torchvision_names,
+)
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from shufflenet_det.backbones import ShuffleNetV1, ShuffleNetV2
@@ -20,7 +28,7 @@ from shufflenet_det.weights import (
     title,
 )
 
-X = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+X = image()
 WIDTHS = (48, 96, 192)
 LEAKY = {"type": "LeakyReLU", "negative_slope": 0.1}
 
@@ -29,8 +37,7 @@ LEAKY = {"type": "LeakyReLU", "negative_slope": 0.1}
 def authors():
     """The authors' V2 0.5x: its tensors and its features."""
     tape = Tape(dtype=torch.float64)
-    features = megvii_v2(tape, X, WIDTHS, 1024)
-    return tape.state, features
+    return tape.state, megvii_v2(tape, X, WIDTHS, 1024)
 
 
 @pytest.fixture(scope="module")
@@ -38,27 +45,6 @@ def torchvisions():
     tape = Tape()
     halves_v2(tape, X.float(), WIDTHS, 1024, torchvision_names())
     return tape.state
-
-
-@pytest.fixture
-def save(tmp_path):
-    def to_file(state, name="weights.pth"):
-        torch.save(state, tmp_path / name)
-        return str(tmp_path / name)
-
-    return to_file
-
-
-def features(backbone, path, **kwargs):
-    backbone = backbone.double()
-    load_pretrained(backbone, path, **kwargs)
-    with torch.no_grad():
-        return backbone.eval()(X)
-
-
-def assert_close(ours, theirs):
-    for a, b in zip(ours, theirs, strict=True):
-        assert (a - b).abs().max() / b.abs().max() < 1e-10
 
 
 STAGES = [(2, 0, 4), (3, 4, 12), (4, 12, 16)]
@@ -94,14 +80,14 @@ RENAMED = {
 
 
 @pytest.mark.parametrize("renamed", RENAMED)
-def test_names_do_not_matter(renamed, authors, save):
+def test_names_do_not_matter(renamed, authors, save, features):
     state, expected = authors
     path = save({RENAMED[renamed](key): tensor for key, tensor in state.items()})
     assert_close(features(ShuffleNetV2(0.5, "paper", out_indices=(0, 1, 2, 3, 4)), path), expected)
 
 
 @pytest.mark.parametrize("words", [("one", "two", "xyz"), ("last", "middle", "point")])
-def test_an_order_that_only_the_alphabet_makes_is_not_trusted(words, authors, save):
+def test_an_alphabetical_order_of_layers_is_refused(words, authors, save, features):
     """A safetensors file keeps no order: that the first word is the first layer is a guess."""
     names = dict(zip(("branch_main.0", "branch_main.3", "branch_main.5"), words, strict=True))
     norms = dict(zip(("branch_main.1", "branch_main.4", "branch_main.6"), words, strict=True))
@@ -120,7 +106,7 @@ def test_an_order_that_only_the_alphabet_makes_is_not_trusted(words, authors, sa
     assert_close(features(backbone, save(state)), authors[1][1:4])
 
 
-def test_a_detector_around_does_not_matter(authors, save):
+def test_the_backbone_of_a_detector_is_found(authors, save, features):
     state, expected = authors
     other = {"head.0.weight": torch.rand(9, 96, 1, 1), "neck.0.weight": torch.rand(96, 192, 1, 1)}
     path = save(other | {f"body.{key}": tensor for key, tensor in state.items()} | other)
@@ -156,7 +142,7 @@ def folded(state):
     return {key: tensor.detach() for key, tensor in out.items()}
 
 
-def test_folded_batchnorm_is_read_exactly_and_named(authors, save):
+def test_folded_batchnorm_is_read_exactly_and_named(authors, save, features):
     state, expected = authors
     path = save(folded(state))
     assert "with BatchNorm folded" in title(read_weights(path))
@@ -178,7 +164,7 @@ NOT_WHOLE = {
 
 
 @pytest.mark.parametrize("case", NOT_WHOLE)
-def test_what_is_not_whole_is_not_converted(case, torchvisions, save, tmp_path):
+def test_incomplete_files_are_not_converted(case, torchvisions, save, tmp_path):
     path = save(NOT_WHOLE[case](torchvisions))
     with pytest.raises(ValueError, match=r"weights\.pth") as raised:
         convert_file(path, tmp_path / "out.pth")
@@ -201,7 +187,7 @@ def test_torchvisions_names_below_model_backbone_are_not_nanodets(
     assert warnings() == []
 
 
-def test_the_activation_goes_with_a_converted_file(torchvisions, save, tmp_path, warnings):
+def test_a_converted_file_states_its_activation(torchvisions, save, tmp_path, warnings):
     state = {f"backbone.{k}": v for k, v in torchvisions.items() if "conv5" not in k}
     path = save(state | {"head.gfl_cls.0.weight": torch.rand(112, 96, 1, 1)})
     out = str(tmp_path / "out.safetensors")
@@ -223,7 +209,9 @@ def test_the_activation_goes_with_a_converted_file(torchvisions, save, tmp_path,
         ({"conv_cfg": {"type": "DCNv2"}}, "conv_offset.weight"),
     ],
 )
-def test_what_fits_is_loaded_if_asked_for(options, random, torchvisions, save, warnings):
+def test_not_strict_loads_what_fits_and_lists_the_rest(
+    options, random, torchvisions, save, warnings
+):
     importlib.import_module("mmcv.ops")  # registers DCNv2
     path = save(torchvisions | {"fc.weight": torch.rand(10, 1024)})
     init_cfg = {"type": "Pretrained", "checkpoint": path}
@@ -239,7 +227,7 @@ def test_what_fits_is_loaded_if_asked_for(options, random, torchvisions, save, w
 
 
 @pytest.mark.parametrize("names", ["as published", "unknown words"])
-def test_what_fits_is_found_under_any_name(names, authors, save, warnings):
+def test_not_strict_works_with_any_names(names, authors, save, warnings):
     rename = RENAMED.get(names, str)
     path = save({rename(key): tensor for key, tensor in authors[0].items()})
     net = ShuffleNetV2(0.5, "paper", extra_depthwise=True)
@@ -250,7 +238,7 @@ def test_what_fits_is_found_under_any_name(names, authors, save, warnings):
     assert all(key in listed for key in missing)
 
 
-def test_strict_is_no_licence_for_another_network(authors, save):
+def test_not_strict_still_refuses_another_network(authors, save):
     with pytest.raises(ValueError, match=r"build ShuffleNetV2\(.*layout='paper'"):
         load_pretrained(ShuffleNetV2(0.5), save(authors[0]), strict=False)
 
@@ -309,7 +297,7 @@ def test_two_processes_start_from_a_url(torchvisions, save, tmp_path):
         assert all(torch.equal(v, torchvisions[k]) for k, v in state.items())
 
 
-def test_urls_that_end_alike_are_two_files(torchvisions, tmp_path, monkeypatch):
+def test_urls_with_the_same_file_name_are_two_files(torchvisions, tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
     for i, folder in enumerate("ab"):
         (tmp_path / folder).mkdir()
@@ -320,6 +308,6 @@ def test_urls_that_end_alike_are_two_files(torchvisions, tmp_path, monkeypatch):
         assert torch.equal(net.conv1[0].weight, torchvisions["conv1.0.weight"] + i)
 
 
-def test_a_files_name_decides_nothing(torchvisions, save):
+def test_file_names_do_not_matter(torchvisions, save):
     for name in ("shufflenetv2_lr1.5x.pth", "shufflenetv2_x0.5-f707e7126e.pth", "0.5x.pth.tar"):
         load_pretrained(ShuffleNetV2(0.5), save(torchvisions, name))

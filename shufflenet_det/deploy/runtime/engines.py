@@ -3,6 +3,7 @@
 The package of a runtime is imported when a file is opened.
 """
 
+import functools
 import json
 from collections.abc import Callable
 from importlib import import_module
@@ -82,8 +83,19 @@ def _onnxruntime(module: Any, path: Path, threads: int | None) -> tuple[Engine, 
     return lambda image: session.run(None, {"image": image}), text
 
 
+@functools.cache
+def openvino_core() -> Any:
+    """OpenVINO's ``Core``, one for the process.
+
+    Each core that compiles a model gives the thread a new signal stack. If the older of two cores
+    is deleted first, the stack that remains is unmapped memory, and the next signal that a Python
+    handler takes ends the process (OpenVINO 2026.4). A DataLoader with workers sets such a handler.
+    """
+    return import_module("openvino").Core()
+
+
 def _openvino(module: Any, path: Path, threads: int | None) -> tuple[Engine, str | None]:
-    core = module.Core()
+    core = openvino_core()
     model = core.read_model(str(path))
     text = None
     for key in ([METADATA], ["framework", METADATA]):
