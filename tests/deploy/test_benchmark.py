@@ -1,4 +1,4 @@
-"""The benchmark takes turns, names who is missing, and writes results. Times are not tested."""
+"""The benchmark takes turns, names missing peers, and writes results. Times are not tested."""
 
 import pytest
 
@@ -17,7 +17,7 @@ def test_candidates_take_turns_in_blocks_of_one_runtime():
     candidates = [candidate("a", "x"), candidate("c", "y"), candidate("b", "x")]
     benchmark.measure(candidates, blocks=2, rounds=2, threads=1)
     assert "".join(order) == 2 * ("aabb" * 2 + "cc" * 2)
-    assert [len(c.seconds) for c in candidates] == [4, 4, 4]  # without those to get warm
+    assert [len(c.seconds) for c in candidates] == [4, 4, 4]  # without the warm-up calls
 
 
 def test_the_ratio_is_of_medians():
@@ -62,7 +62,7 @@ def test_a_step_of_each_network_changes_its_weights():
 
 
 @pytest.mark.parametrize("word", ["0", "-1", "x"])
-def test_a_size_that_is_none_is_one_sentence(word, capsys):
+def test_a_wrong_size_is_one_sentence(word, capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["benchmark", "eval", "--images", word])
-    assert "must be a whole number from 1 on" in capsys.readouterr().err
+    assert "must be an integer of at least 1" in capsys.readouterr().err
