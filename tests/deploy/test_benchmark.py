@@ -1,6 +1,8 @@
 """The benchmark takes turns, names missing peers, and writes results. Times are not tested."""
 
 import pytest
+import torch
+from torch import nn
 
 from shufflenet_det.cli import main
 from shufflenet_det.deploy import benchmark
@@ -54,11 +56,18 @@ def test_annotations_are_read(tmp_path):
     assert len(results.read("performance_data", tmp_path).rows) == 3
 
 
-def test_a_step_of_each_network_changes_its_weights():
+def test_steps_of_ours_and_of_the_peers():
     candidates = benchmark.steps((64, 64), 2, benchmark.Missing())
     names = [candidate.name for candidate in candidates]
     assert "mmdet SSDLite-MobileNetV2" in names and "torchvision V2 1.0x" in names
-    candidates[0].run()
+    candidates[0].run()  # in bfloat16
+
+
+def test_a_step_changes_the_weights():
+    layer = nn.Linear(1, 1)
+    before = layer.weight.item()
+    benchmark.step(layer, lambda network: 1e4 * network(torch.ones(1, 1)).sum())()
+    assert layer.weight.item() == pytest.approx(before - 0.01)
 
 
 @pytest.mark.parametrize("word", ["0", "-1", "x"])
