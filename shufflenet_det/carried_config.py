@@ -93,7 +93,7 @@ def warning_of_differences(
 
 
 class _Literals(ast.NodeTransformer):
-    """Replace what mmengine writes, calls of ``dict`` and ``inf`` and ``nan``, by literals."""
+    """Replace ``dict(…)``, ``inf`` and ``nan``, which mmengine writes, by literals."""
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         self.generic_visit(node)

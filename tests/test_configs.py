@@ -1,5 +1,6 @@
 """Every shipped config loads, builds, trains a step, predicts, and states what was measured."""
 
+import copy
 import json
 import re
 from pathlib import Path
@@ -46,13 +47,27 @@ def load(own_data, monkeypatch):
 
 
 def build(cfg):
-    """The detector with random weights."""
+    """The detector with random weights; few proposals, because these take most of the time."""
     torch.manual_seed(0)
-    model = cfg.model.copy()
+    model = copy.deepcopy(cfg.model)
     model.backbone.init_cfg = model.init_cfg = None
+    if "rpn" in model.test_cfg:
+        model.train_cfg.rpn_proposal.max_per_img = model.test_cfg.rpn.max_per_img = 50
+        model.train_cfg.rcnn.sampler.num = 64
     detector = MODELS.build(model)
     detector.init_weights()
     return detector
+
+
+@pytest.fixture(scope="module", params=CONFIGS)
+def built(request, own_data):
+    """Each config, with a score threshold of 0, and its detector."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(own_data)
+        cfg = Config.fromfile(ROOT / request.param)
+    cfg.model.test_cfg.get("rcnn", cfg.model.test_cfg).score_thr = 0.0
+    init_default_scope("mmdet")
+    return cfg, build(cfg)
 
 
 def size_of(cfg):
@@ -84,10 +99,9 @@ def test_the_promised_configs_are_there():
     assert {Path(name).stem for name in COCO} >= {f"{name}_coco" for name in wanted.split()}
 
 
-@pytest.mark.parametrize("name", CONFIGS)
-def test_a_step_gives_every_parameter_a_finite_gradient(load, name):
-    cfg = load(name)
-    detector = build(cfg).train()
+def test_a_step_gives_every_parameter_a_finite_gradient(built):
+    cfg, detector = built
+    detector.train().zero_grad()
     data = detector.data_preprocessor(batch(cfg), training=True)
     loss, _ = detector.parse_losses(detector(**data, mode="loss"))
     loss.backward()
@@ -97,16 +111,16 @@ def test_a_step_gives_every_parameter_a_finite_gradient(load, name):
         assert parameter.grad.isfinite().all(), parameter_name
 
 
-@pytest.mark.parametrize("name", CONFIGS)
-def test_a_step_in_bfloat16_and_channels_last_gives_finite_gradients(load, name):
-    cfg = load(name)
-    enable_amp(cfg.optim_wrapper)
-    detector = build(cfg).train()
-    if any(parts_of(detector) == seen for seen in STEPPED):
-        pytest.skip("the same parts as those of a config before it")
+def test_a_step_in_bfloat16_and_channels_last_gives_finite_gradients(built):
+    cfg, detector = built
+    if parts_of(detector) in STEPPED:
+        pytest.skip("an earlier config has the same parts")
     STEPPED.append(parts_of(detector))
+    detector, optim_wrapper = copy.deepcopy(detector).train(), copy.deepcopy(cfg.optim_wrapper)
+    detector.zero_grad()
+    enable_amp(optim_wrapper)
     ChannelsLast().before_train(SimpleNamespace(model=detector))
-    wrapper = build_optim_wrapper(detector, cfg.optim_wrapper)
+    wrapper = build_optim_wrapper(detector, optim_wrapper)
     maps = []
     detector.backbone.register_forward_hook(lambda *args: maps.extend(args[2]))
     logs = detector.train_step(batch(cfg), wrapper)
@@ -116,13 +130,11 @@ def test_a_step_in_bfloat16_and_channels_last_gives_finite_gradients(load, name)
     assert all(m.is_contiguous(memory_format=torch.channels_last) for m in maps)
 
 
-@pytest.mark.parametrize("name", CONFIGS)
-def test_predictions_are_boxes_in_the_image(load, name):
-    cfg = load(name)
-    cfg.model.test_cfg.get("rcnn", cfg.model.test_cfg).score_thr = 0.0
+def test_predictions_are_boxes_in_the_image(built):
+    cfg, detector = built
     height, width = size_of(cfg)
     with torch.no_grad():
-        results = build(cfg).eval().test_step(batch(cfg))
+        results = detector.eval().test_step(batch(cfg))
     assert len(results) == 2
     for result in results:
         found = result.pred_instances
@@ -135,13 +147,11 @@ def test_predictions_are_boxes_in_the_image(load, name):
         assert (found.bboxes <= corner + 1e-3).all()
 
 
-@pytest.mark.parametrize("name", CONFIGS)
-def test_channels_and_strides_agree_from_backbone_to_anchors(load, name):
-    cfg = load(name)
-    detector = build(cfg).eval()
+def test_channels_and_strides_agree_from_backbone_to_anchors(built):
+    cfg, detector = built
     size = size_of(cfg)
     with torch.no_grad():
-        maps = detector.backbone(torch.zeros(1, 3, *size))
+        maps = detector.eval().backbone(torch.zeros(1, 3, *size))
     channels = tuple(m.shape[1] for m in maps)
     assert getattr(detector.backbone, "out_channels", channels) == channels
     head = detector.rpn_head if hasattr(detector, "rpn_head") else detector.bbox_head

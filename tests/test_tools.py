@@ -16,6 +16,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from shufflenet_det.cli import run_tool
 from shufflenet_det.host.checkpoints import load_from_local
 
 ROOT = Path(__file__).parent.parent
@@ -50,6 +51,7 @@ SMALL_RCNN = [
     "model.backbone.norm_eval=False",
     "model.roi_head.bbox_head.fc_out_channels=16",
     "model.train_cfg.rcnn.sampler.num=32",
+    "model.train_cfg.rpn_proposal.max_per_img=50",
     "model.test_cfg.rpn.max_per_img=50",
     *(f"{s}_dataloader.dataset.pipeline.1.scale=(128,96)" for s in ("val", "test")),
     "train_dataloader.dataset.pipeline.2.scale=(128,96)",
@@ -66,12 +68,21 @@ def options(data_root, values):
     return ["--cfg-options", f"data_root={data_root}/", *values]
 
 
+def logged(work_dir, name, *arguments):
+    """Run a program in this interpreter, which saves seconds of imports, and read its log."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        patch.setenv("LOCAL_RANK", "0")  # the program sets it
+        assert run_tool(name, [*map(str, arguments), "--work-dir", str(work_dir)]) == 0
+    return max(work_dir.glob("*/*.log")).read_text()
+
+
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory, demo_data):
-    """A training that was killed in its second epoch: (work folder, command)."""
+    """A training that was killed in its second epoch: (work folder, arguments)."""
     work_dir = tmp_path_factory.mktemp("killed")
-    arguments = [SSDLITE, "--work-dir", str(work_dir), *options(demo_data, SMALL_SSD)]
-    command = [sys.executable, "tools/train.py", *arguments]
+    arguments = [SSDLITE, *options(demo_data, SMALL_SSD)]
+    command = [sys.executable, "tools/train.py", *arguments, "--work-dir", str(work_dir)]
     with open(work_dir / "log.txt", "w+") as log:
         process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
         while not re.search(r"Epoch\(train\) +\[2\]\[ *1/", (work_dir / "log.txt").read_text()):
@@ -91,11 +102,10 @@ def test_a_killed_training_leaves_its_first_checkpoint_whole(killed):
 
 
 @pytest.fixture(scope="module")
-def resumed(killed, python):
-    """The killed training, continued with ``--resume``: (work folder, output)."""
+def resumed(killed):
+    """The killed training, continued with ``--resume``: (work folder, log)."""
     work_dir, arguments = killed
-    done = python("tools/train.py", *arguments, "--resume")
-    return work_dir, done.stdout + done.stderr
+    return work_dir, logged(work_dir, "train", *arguments, "--resume")
 
 
 def test_resuming_goes_on_with_the_second_epoch(resumed):
@@ -113,15 +123,13 @@ def test_training_evaluates_and_keeps_the_best(resumed):
 
 
 @pytest.fixture(scope="module")
-def tested(resumed, demo_data, python, tmp_path_factory):
-    """``tools/test.py`` on the last checkpoint: (folder of the results, output)."""
+def tested(resumed, demo_data, tmp_path_factory):
+    """The last checkpoint, tested: (folder of the results, log)."""
     out = tmp_path_factory.mktemp("tested")
-    done = python(
-        *("tools/test.py", SSDLITE, resumed[0] / "epoch_2.pth", "--work-dir", out / "work"),
-        *("--out", out / "results.pkl", "--show-dir", out / "shown"),
-        *options(demo_data, SMALL_SSD),
-    )
-    return out, done.stdout + done.stderr
+    drawn = ["--out", out / "results.pkl", "--show-dir", out / "shown"]
+    checkpoint = resumed[0] / "epoch_2.pth"
+    arguments = [SSDLITE, checkpoint, *drawn, *options(demo_data, SMALL_SSD)]
+    return out, logged(out / "work", "test", *arguments)
 
 
 def test_testing_prints_the_figures_of_the_training(resumed, tested):
@@ -141,12 +149,10 @@ def test_testing_draws_annotations_beside_predictions(tested, demo_data):
     assert drawn == {name: (h, 2 * w, c) for name, (h, w, c) in originals.items()}
 
 
-def test_the_demo_draws_every_image_of_a_folder(resumed, demo_data, python, tmp_path):
+def test_the_demo_draws_every_image_of_a_folder(resumed, demo_data, tool, tmp_path):
     dumped = resumed[0] / Path(SSDLITE).name
-    python(
-        *("tools/demo.py", dumped, resumed[0] / "epoch_2.pth", demo_data / "val2017"),
-        *("--out-dir", tmp_path, "--score-thr", "0"),
-    )
+    where = ["--out-dir", tmp_path, "--score-thr", "0"]
+    tool("demo.py", dumped, resumed[0] / "epoch_2.pth", demo_data / "val2017", *where)
     images = {p.name: cv2.imread(str(p)) for p in tmp_path.iterdir()}
     for path in (demo_data / "val2017").iterdir():
         original = cv2.imread(str(path))

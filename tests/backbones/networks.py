@@ -1,4 +1,4 @@
-"""Every variant of the networks, and what the tests of this folder do with them."""
+"""Every variant of the networks, and functions for the tests of this folder."""
 
 from itertools import combinations
 
@@ -34,7 +34,7 @@ V2 = [
     for factor in V2_FACTORS
     for layout in LAYOUTS
 ]
-# The rest of the family: V1's ablation, shallow forms, V2*, squeeze-and-excitation, large ones.
+# Other variants: V1's ablation, shallow and large networks, V2*, squeeze-and-excitation.
 RELATIVES = [
     pytest.param(ShuffleNetV1, {"shuffle": "none"}, id="v1-no-shuffle"),
     pytest.param(ShuffleNetV1, {"bottleneck_ratio": 2}, id="v1-bottleneck-2"),
@@ -66,7 +66,7 @@ RELATIVES = [
         id="v2-164",
     ),
 ]
-# What the papers set beside them.
+# The networks of the papers' comparisons.
 OTHERS = [
     *(
         pytest.param(MobileNetV1, {"widen_factor": factor}, id=f"mobilenet-{factor}x")
@@ -79,14 +79,14 @@ OTHERS = [
     pytest.param(Xception, {"stage_channels": (144, 288, 576)}, id="xception-light-head"),
 ]
 FAMILIES = (ShuffleNetV1, ShuffleNetV2, MobileNetV1, Xception)
-# A network that is added stands here by itself.
+# A new network is tested without a line here.
 NEW = [
     pytest.param(network, {}, id=network.__name__)
     for network in (getattr(backbones, name) for name in backbones.__all__)
     if network not in FAMILIES
 ]
 EVERY = V1 + V2 + RELATIVES + OTHERS + NEW
-# The cheapest of each family: for what is the same at every width.
+# The cheapest of each family, for tests that do not depend on the width.
 SMALL = [
     pytest.param(ShuffleNetV1, {"groups": 3, "widen_factor": 0.25}, id="v1"),
     pytest.param(ShuffleNetV2, {"widen_factor": 0.5}, id="v2"),
@@ -114,7 +114,7 @@ def images(*shape, seed=0):
 
 
 def loss(maps):
-    """A number on which every value of every map has an influence of its own."""
+    """A loss to which every value of every map contributes with another weight."""
     return sum((m * images(*m.shape, seed=i)).sum() for i, m in enumerate(maps))
 
 

@@ -1,4 +1,4 @@
-"""Backbones through PyTorch's ways out."""
+"""Backbones through TorchScript, ONNX and torch.export, and in half precision."""
 
 import cv2
 import numpy as np
@@ -66,7 +66,7 @@ def check_onnx(network, image, folder, **options):
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision(network, dtype):
-    """Where autocast works, a network that is half precision itself does."""
+    """A network that was converted to half precision also works."""
     image = torch.rand(2, 3, 64, 64)
     outputs = network.to(dtype)(image.to(dtype))
     assert all(output.dtype == dtype and output.isfinite().all() for output in outputs)

@@ -1,4 +1,4 @@
-"""What is frozen stays as it is over a training step, and what is not frozen does not."""
+"""A training step changes all parts that are not frozen, and no others."""
 
 import networks
 import pytest

@@ -1,4 +1,4 @@
-"""MobileNetV1 against the paper's tables and its network restated."""
+"""MobileNetV1 against the paper's tables, and against a second implementation."""
 
 import networks
 import pytest
@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from shufflenet_det.backbones import MobileNetV1
 
 # Table 1 from the top to the pooling: stride, channels in and out (0: depthwise), side of the input
-# map at 224x224. The last depthwise layer has stride 2 in print, and the same map behind it.
+# map at 224x224. The last depthwise layer is printed with stride 2, but its output has 7x7 too.
 TABLE_1 = [
     (2, 3, 32, 224),
     *((1, 32, 0, 112), (1, 32, 64, 112)),
@@ -23,7 +23,7 @@ TABLE_1 = [
     *((2, 512, 0, 14), (1, 512, 1024, 7)),
     *((1, 1024, 0, 7), (1, 1024, 1024, 7)),
 ]
-# Rows behind which the maps of strides 4, 8, 16 and 32 are whole.
+# The last rows of strides 4, 8, 16 and 32.
 LAST_ROWS = (6, 10, 22, 26)
 # Table 6: width multiplier, millions of multiply-adds and of parameters.
 TABLE_6 = {1.0: (569, 4.2), 0.75: (325, 2.6), 0.5: (149, 1.3), 0.25: (41, 0.5)}

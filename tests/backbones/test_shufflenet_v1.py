@@ -1,4 +1,4 @@
-"""ShuffleNet V1 against its paper: Table 1, Sec. 3.2 restated, and the authors' complexities."""
+"""ShuffleNet V1 against its paper's tables, the authors' code, and a second implementation."""
 
 from math import ceil
 
@@ -153,7 +153,7 @@ def test_units_are_those_of_the_paper(groups, direction):
 
 @pytest.mark.parametrize("shuffle", ["none", "paper", "inverse"])
 def test_without_shuffle_channels_stay_in_their_groups(shuffle):
-    """Table 3's ablation: what a group of a stage reads comes from that group alone."""
+    """Table 3's ablation: within a stage, a group reads only its own channels."""
     net = networks.randomise(ShuffleNetV1(3, 0.5, shuffle, out_indices=(1,)).eval())
     x = networks.images(1, 120, 8, 8).relu()
     changed = x.clone()

@@ -1,4 +1,4 @@
-"""ShuffleNet V2 against torchvision, Table 5, and the paper's unit restated."""
+"""ShuffleNet V2 against torchvision, the paper's tables, and a second implementation."""
 
 import networks
 import pytest

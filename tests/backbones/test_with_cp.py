@@ -1,4 +1,4 @@
-"""Recomputing in the backward pass changes memory and nothing else."""
+"""Gradient checkpointing changes no result."""
 
 import networks
 import pytest
@@ -64,7 +64,7 @@ def test_maps_gradients_and_statistics_are_equal(network, variant):
 @pytest.mark.parametrize(("network", "variant"), SMALL)
 def test_they_are_equal_with_other_arguments_too(network, variant, kwargs):
     nets = pair(network, variant, **kwargs)
-    for _ in range(2):  # the second step begins with what the first left behind
+    for _ in range(2):  # the second step uses the state after the first
         assert_equal(*nets, size=(64, 64))
 
 

@@ -1,4 +1,4 @@
-"""The small Xception against the papers' complexities and its network restated."""
+"""The small Xception against the papers' complexities, and against a second implementation."""
 
 import networks
 import pytest

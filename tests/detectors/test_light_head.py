@@ -1,4 +1,4 @@
-"""Light-Head R-CNN: its heads against mmdet's and against a restatement, and the whole detector."""
+"""Light-Head R-CNN: its heads against mmdet's and against formulas, and the whole detector."""
 
 import copy
 from pathlib import Path
@@ -106,7 +106,7 @@ def image_of(rng, proposals, annotated):
 
 
 def sampled(priors, gt, labels):
-    """What mmdet's assigner and sampler, set as the head's documentation says, let pass."""
+    """The candidates of mmdet's assigner and sampler with the documented settings."""
     priors = InstanceData(priors=torch.tensor(priors))
     gt = InstanceData(bboxes=torch.tensor(gt), labels=torch.tensor(labels))
     assigned = TASK_UTILS.build(ASSIGNER).assign(priors, gt)
@@ -306,7 +306,7 @@ def backward(detector, losses):
 
 @pytest.mark.parametrize("boxes", [(2, 1), (2, 0), (0, 0)])
 def test_every_parameter_gets_a_finite_gradient(boxes):
-    """With no box in the batch, too, or parallel training would wait for ever."""
+    """Also without boxes in the batch; otherwise distributed training would hang."""
     detector = build(detector_config()).train()
     data = detector.data_preprocessor(batch(*boxes), training=True)
     backward(detector, detector(**data, mode="loss"))

@@ -42,7 +42,7 @@ def build(cfg):
 
 
 def randomised(detector):
-    """BatchNorm that does something, so that a mistake in its names or folding shows."""
+    """Randomise BatchNorm, so that mistakes in names or folding become visible."""
     for norm in (m for m in detector.modules() if isinstance(m, nn.BatchNorm2d)):
         for tensor, low, high in (
             (norm.weight, 0.5, 1.5),
@@ -152,7 +152,7 @@ def folded(detector):
 
 @needs_weights
 def test_our_names_for_nanodets_are_those_of_its_files():
-    """The test's own table, by which files are made here, is right, too."""
+    """The table above, from which these tests make files, has the names of the real files."""
     from safetensors.torch import load_file
 
     plus, m = (build(config(name)).eval() for name in (PLUS, M))

@@ -50,7 +50,7 @@ def test_two_processes_train_from_a_folded_file_and_one_resumes(python, tool, de
     assert re.search(r"\d+ of \d+ tensors from .*coco.safetensors", log)
     assert "aux_loss_cls" in log
     first = torch.load(tmp_path / "epoch_2.pth", weights_only=True)
-    # What is kept as the weights is the average, and the training's own are beside it.
+    # ``state_dict`` is the average, and ``ema_state_dict`` has the weights of the training.
     own = averaged(first)
     assert any(not torch.equal(first["state_dict"][k[7:]], v) for k, v in own.items())
     tool("train.py", CONFIG, *work_dir, "--resume", *options, "train_cfg.max_epochs=3")

@@ -1,4 +1,4 @@
-"""mmdet's registry knows the names of this folder, and importing them costs nothing before."""
+"""mmdet's registry finds the classes of this package, which are imported only then."""
 
 import json
 

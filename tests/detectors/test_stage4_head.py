@@ -1,4 +1,4 @@
-"""Faster R-CNN's C4 form: stage 4 on RoIs is the backbone's own, weights, modes and gradients."""
+"""Faster R-CNN's C4 form: stage 4 on RoIs is the backbone's, with its weights and settings."""
 
 import pytest
 import torch
@@ -69,7 +69,7 @@ def test_fourteen_cells_become_seven(name):
     assert head_of(name)(torch.rand(2, c3, 14, 14)).shape == (2, c4, 7, 7)
 
 
-def test_only_stage_4_is_kept_and_learns_whatever_is_frozen_below(name):
+def test_only_stage_4_is_kept_and_it_learns_with_frozen_stages_below(name):
     head = head_of(name)
     kept = [key for key in whole(name).state_dict() if key.startswith("stage4.")]
     assert list(head.state_dict()) == kept

@@ -1,4 +1,4 @@
-"""What several tests of this folder use."""
+"""Fixtures of this folder."""
 
 import logging
 
@@ -17,7 +17,7 @@ def warnings(caplog):
     """The warnings so far, as ``warnings()``."""
     logger = MMLogger.get_current_instance()
     level = logger.level
-    logger.setLevel(logging.WARNING)  # whatever an earlier test has set
+    logger.setLevel(logging.WARNING)  # an earlier test may have changed it
     logger.addHandler(caplog.handler)
     yield lambda: [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
     logger.removeHandler(caplog.handler)

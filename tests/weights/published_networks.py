@@ -1,4 +1,4 @@
-"""The published ShuffleNets as their sources state them, without any code of this package.
+"""The published ShuffleNets as in their sources, without code of this package.
 
 A network is a function that asks a ``Tape`` for its layers by the source's names; the first run
 makes random tensors for them, so that the tape's ``state`` is a checkpoint of that source.
@@ -89,6 +89,9 @@ class Tape:
             self.state[f"{name}.num_batches_tracked"] = torch.tensor(1)
         return out
 
+    def conv_bn(self, x, names, *arguments, **kwargs):
+        return self.bn(self.conv(x, names[0], *arguments, **kwargs), names[1])
+
     def linear(self, x, name, out, bias=True):
         weight = self._get(f"{name}.weight", out, x.shape[1])
         return F.linear(x, weight, self._get(f"{name}.bias", out) if bias else None)
@@ -105,119 +108,101 @@ def inverse_shuffle(x: Tensor, groups: int) -> Tensor:
     return shuffle(x, x.shape[1] // groups)
 
 
-def pool_v1(x: Tensor) -> Tensor:
-    return F.avg_pool2d(x, 3, 2, 1)
-
-
-def units(widths):
-    """(stage from 0, unit from 0, number of all, width) of every unit."""
-    number = 0
+def walk(x, widths, unit_of):
+    """The outputs of the stem and of each stage; ``unit_of`` gets stage, unit, number and width."""
+    outs, number = [x], 0
     for stage, (width, repeats) in enumerate(zip(widths, REPEATS, strict=True)):
         for unit in range(repeats):
-            yield stage, unit, number, width
+            x = unit_of(x, stage, unit, number, width)
             number += 1
-
-
-def walk(x, widths, unit_of):
-    """Stem's output and each stage's."""
-    outs = [x]
-    for stage, unit, number, width in units(widths):
-        x = unit_of(x, stage, unit, number, width)
-        if unit == REPEATS[stage] - 1:
-            outs.append(x)
+        outs.append(x)
     return outs
+
+
+def pairs(begin, *layers):
+    """The names of convolution and norm of each layer of a unit.
+
+    ``begin`` may contain the stage {s}, from 0, {s1} or {s2}, the unit {i} or {i1}, and the number
+    {n} of the unit in the network.
+    """
+
+    def of_unit(s, i, n):
+        start = begin.format(s=s, s1=s + 1, s2=s + 2, i=i, i1=i + 1, n=n)
+        return [[start + name for name in layer.split()] for layer in layers]
+
+    return of_unit
+
+
+def v1(t, x, groups, widths, names, *, bias=False, shuffled=shuffle, late=False, pooled_last=False):
+    """The max-pooling and the stages of a V1; ``late``: the shuffle follows the depthwise layer."""
+
+    def unit_of(x, stage, unit, number, width):
+        compress, depthwise, expand = names(stage, unit, number)
+        mid, out = width // 4, width - (0 if unit else x.shape[1])
+        y = t.conv_bn(x, compress, mid, groups=groups if number else 1, bias=bias).relu()
+        y = y if late else shuffled(y, groups)
+        y = t.conv_bn(y, depthwise, mid, 3, 1 if unit else 2, mid, bias)
+        y = shuffled(y, groups) if late else y
+        y = t.conv_bn(y, expand, out, groups=groups, bias=bias)
+        if unit:
+            return (x + y).relu()
+        pooled = F.avg_pool2d(x, 3, 2, 1)
+        return torch.cat((y, pooled) if pooled_last else (pooled, y), 1).relu()
+
+    return walk(F.max_pool2d(x, 3, 2, 1), widths, unit_of)
 
 
 def megvii_v1(t, x, groups, stem, widths):
     """megvii-model/ShuffleNet-Series ShuffleNetV1/blocks.py and network.py."""
-
-    def unit_of(x, stage, unit, number, width):
-        u, mid, first = f"features.{number}.", width // 4, number == 0
-        y = t.conv(x, f"{u}branch_main_1.0", mid, groups=1 if first else groups)
-        y = t.bn(y, f"{u}branch_main_1.1").relu()
-        y = t.conv(y, f"{u}branch_main_1.3", mid, 3, 1 if unit else 2, mid)
-        y = inverse_shuffle(t.bn(y, f"{u}branch_main_1.4"), groups)
-        y = t.conv(y, f"{u}branch_main_2.0", width - (0 if unit else x.shape[1]), groups=groups)
-        y = t.bn(y, f"{u}branch_main_2.1")
-        return (x + y).relu() if unit else torch.cat((pool_v1(x), y.relu()), 1)
-
-    x = t.bn(t.conv(x, "first_conv.0", stem, 3, 2), "first_conv.1").relu()
-    return walk(F.max_pool2d(x, 3, 2, 1), widths, unit_of)
+    x = t.conv_bn(x, ("first_conv.0", "first_conv.1"), stem, 3, 2).relu()
+    names = pairs("features.{n}.branch_main_", "1.0 1.1", "1.3 1.4", "2.0 2.1")
+    return v1(t, x, groups, widths, names, shuffled=inverse_shuffle, late=True)
 
 
 def openmmlab_v1(t, x, groups, stem, widths):
     """mmpretrain/models/backbones/shufflenet_v1.py."""
-
-    def unit_of(x, stage, unit, number, width):
-        u, mid = f"backbone.layers.{stage}.{unit}.", width // 4
-        y = t.conv(x, f"{u}g_conv_1x1_compress.conv", mid, groups=groups if number else 1)
-        y = t.bn(y, f"{u}g_conv_1x1_compress.bn").relu()
-        y = t.conv(y, f"{u}depthwise_conv3x3_bn.conv", mid, 3, 1 if unit else 2, mid)
-        y = shuffle(t.bn(y, f"{u}depthwise_conv3x3_bn.bn"), groups)
-        out = width - (0 if unit else x.shape[1])
-        y = t.conv(y, f"{u}g_conv_1x1_expand.conv", out, groups=groups)
-        y = t.bn(y, f"{u}g_conv_1x1_expand.bn")
-        return (x + y).relu() if unit else torch.cat((pool_v1(x), y.relu()), 1)
-
-    x = t.bn(t.conv(x, "backbone.conv1.conv", stem, 3, 2), "backbone.conv1.bn").relu()
-    return walk(F.max_pool2d(x, 3, 2, 1), widths, unit_of)
+    x = t.conv_bn(x, ("backbone.conv1.conv", "backbone.conv1.bn"), stem, 3, 2).relu()
+    layers = ("g_conv_1x1_compress", "depthwise_conv3x3_bn", "g_conv_1x1_expand")
+    names = pairs("backbone.layers.{s}.{i}.", *(f"{layer}.conv {layer}.bn" for layer in layers))
+    return v1(t, x, groups, widths, names, late=True)
 
 
 def jaxony_v1(t, x, groups, stem, widths):
-    """jaxony/ShuffleNet model.py: biases everywhere, a bare stem, ReLU behind the concatenation."""
-
-    def unit_of(x, stage, unit, number, width):
-        u, mid = f"stage{stage + 2}.ShuffleUnit_Stage{stage + 2}_{unit}.", width // 4
-        one = groups if number else 1
-        y = t.conv(x, f"{u}g_conv_1x1_compress.conv1x1", mid, groups=one, bias=True)
-        y = shuffle(t.bn(y, f"{u}g_conv_1x1_compress.batch_norm").relu(), groups)
-        y = t.conv(y, f"{u}depthwise_conv3x3", mid, 3, 1 if unit else 2, mid, bias=True)
-        y = t.bn(y, f"{u}bn_after_depthwise")
-        out = width - (0 if unit else x.shape[1])
-        y = t.conv(y, f"{u}g_conv_1x1_expand.conv1x1", out, groups=groups, bias=True)
-        y = t.bn(y, f"{u}g_conv_1x1_expand.batch_norm")
-        return (x + y if unit else torch.cat((pool_v1(x), y), 1)).relu()
-
-    x = t.conv(x, "conv1", stem, 3, 2, bias=True)
-    return walk(F.max_pool2d(x, 3, 2, 1), widths, unit_of)
+    """jaxony/ShuffleNet model.py: biases, and a stem without norm and activation."""
+    names = pairs(
+        "stage{s2}.ShuffleUnit_Stage{s2}_{i}.",
+        "g_conv_1x1_compress.conv1x1 g_conv_1x1_compress.batch_norm",
+        "depthwise_conv3x3 bn_after_depthwise",
+        "g_conv_1x1_expand.conv1x1 g_conv_1x1_expand.batch_norm",
+    )
+    return v1(t, t.conv(x, "conv1", stem, 3, 2, bias=True), groups, widths, names, bias=True)
 
 
 def pytorchcv_v1(t, x, groups, stem, widths):
     """osmr/imgclsmob pytorch/pytorchcv/models/shufflenet.py: (result, pooled input)."""
-
-    def unit_of(x, stage, unit, number, width):
-        u, mid = f"features.stage{stage + 1}.unit{unit + 1}.", width // 4
-        y = t.conv(x, f"{u}compress_conv1", mid, groups=groups if number else 1)
-        y = shuffle(t.bn(y, f"{u}compress_bn1").relu(), groups)
-        y = t.bn(t.conv(y, f"{u}dw_conv2", mid, 3, 1 if unit else 2, mid), f"{u}dw_bn2")
-        out = width - (0 if unit else x.shape[1])
-        y = t.bn(t.conv(y, f"{u}expand_conv3", out, groups=groups), f"{u}expand_bn3")
-        return (x + y if unit else torch.cat((y, pool_v1(x)), 1)).relu()
-
-    stem_name = "features.init_block."
-    x = t.bn(t.conv(x, f"{stem_name}conv", stem, 3, 2), f"{stem_name}bn").relu()
-    return walk(F.max_pool2d(x, 3, 2, 1), widths, unit_of)
+    x = t.conv_bn(x, ("features.init_block.conv", "features.init_block.bn"), stem, 3, 2).relu()
+    layers = ("compress_conv1 compress_bn1", "dw_conv2 dw_bn2", "expand_conv3 expand_bn3")
+    names = pairs("features.stage{s1}.unit{i1}.", *layers)
+    return v1(t, x, groups, widths, names, pooled_last=True)
 
 
-def depthwise_branch(t, x, conv_bn, out):
+def depthwise_branch(t, x, names, out):
     """3x3 depthwise, stride 2, and 1x1."""
-    (dw, dw_bn), (pw, pw_bn) = conv_bn
-    x = t.bn(t.conv(x, dw, x.shape[1], 3, 2, x.shape[1]), dw_bn)
-    return t.bn(t.conv(x, pw, out), pw_bn).relu()
+    x = t.conv_bn(x, names[0], x.shape[1], 3, 2, x.shape[1])
+    return t.conv_bn(x, names[1], out).relu()
 
 
-def main_branch(t, x, conv_bn, mid, out, stride):
+def main_branch(t, x, names, mid, out, stride):
     """1x1, 3x3 depthwise, 1x1."""
-    (pw, pw_bn), (dw, dw_bn), (last, last_bn) = conv_bn
-    x = t.bn(t.conv(x, pw, mid), pw_bn).relu()
-    x = t.bn(t.conv(x, dw, mid, 3, stride, mid), dw_bn)
-    return t.bn(t.conv(x, last, out), last_bn).relu()
+    x = t.conv_bn(x, names[0], mid).relu()
+    x = t.conv_bn(x, names[1], mid, 3, stride, mid)
+    return t.conv_bn(x, names[2], out).relu()
 
 
 def halves_v2(t, x, widths, conv5, names, *, split_24=False, pad=1):
-    """A V2 that splits in halves and shuffles behind every unit.
+    """A V2 that splits channels in halves and shuffles after every unit.
 
-    ``names`` gives the stem's pair of names, both branches' pairs of a unit, and conv5's pair.
+    ``names`` are those of the stem, of both branches of a unit, and of conv5.
     """
     stem, branch1, branch2, last = names
 
@@ -232,115 +217,86 @@ def halves_v2(t, x, widths, conv5, names, *, split_24=False, pad=1):
             y = main_branch(t, x, branch2(stage, unit, number), half, width - kept, 2)
         return shuffle(torch.cat((x1, y), 1), 2)
 
-    x = t.bn(t.conv(x, stem[0], 24, 3, 2), stem[1]).relu()
-    x = F.max_pool2d(x, 3, 2, pad, ceil_mode=not pad)
+    x = F.max_pool2d(t.conv_bn(x, stem, 24, 3, 2).relu(), 3, 2, pad, ceil_mode=not pad)
     outs = walk(x, widths, unit_of)
-    return [*outs, t.bn(t.conv(outs[-1], last[0], conv5), last[1]).relu()] if conv5 else outs
-
-
-def pairs(begin, names, *ends):
-    return [tuple(f"{begin}{name}{end}" for end in ends) for name in names]
+    return [*outs, t.conv_bn(outs[-1], last, conv5).relu()] if conv5 else outs
 
 
 def torchvision_names(prefix="", last="conv5"):
     """torchvision/models/shufflenetv2.py; NanoDet has the same but conv5 in stage 4."""
-
-    def named(begin, numbers):
-        return [(f"{begin}.{a}", f"{begin}.{b}") for a, b in numbers]
-
     return (
         (f"{prefix}conv1.0", f"{prefix}conv1.1"),
-        lambda s, i, n: named(f"{prefix}stage{s + 2}.{i}.branch1", ((0, 1), (2, 3))),
-        lambda s, i, n: named(f"{prefix}stage{s + 2}.{i}.branch2", ((0, 1), (3, 4), (5, 6))),
+        pairs(f"{prefix}stage{{s2}}.{{i}}.branch1.", "0 1", "2 3"),
+        pairs(f"{prefix}stage{{s2}}.{{i}}.branch2.", "0 1", "3 4", "5 6"),
         (f"{prefix}{last}.0", f"{prefix}{last}.1"),
     )
 
 
-def openmmlab_names(prefix="backbone."):
+def openmmlab_names():
     """mmpretrain/models/backbones/shufflenet_v2.py."""
-    ends = (".conv", ".bn")
     return (
-        (f"{prefix}conv1.conv", f"{prefix}conv1.bn"),
-        lambda s, i, n: pairs(f"{prefix}layers.{s}.{i}.branch1.", "01", *ends),
-        lambda s, i, n: pairs(f"{prefix}layers.{s}.{i}.branch2.", "012", *ends),
-        (f"{prefix}layers.3.conv", f"{prefix}layers.3.bn"),
+        ("backbone.conv1.conv", "backbone.conv1.bn"),
+        pairs("backbone.layers.{s}.{i}.branch1.", "0.conv 0.bn", "1.conv 1.bn"),
+        pairs("backbone.layers.{s}.{i}.branch2.", "0.conv 0.bn", "1.conv 1.bn", "2.conv 2.bn"),
+        ("backbone.layers.3.conv", "backbone.layers.3.bn"),
     )
 
 
 def pytorchcv_names():
     """osmr/imgclsmob pytorch/pytorchcv/models/shufflenetv2.py."""
-
-    def unit(s, i):
-        return f"features.stage{s + 1}.unit{i + 1}."
-
-    def named(begin, names):
-        return [(f"{begin}{conv}", f"{begin}{bn}") for conv, bn in names]
-
+    unit = "features.stage{s1}.unit{i1}."
     return (
         ("features.init_block.conv.conv", "features.init_block.conv.bn"),
-        lambda s, i, n: named(unit(s, i), (("dw_conv4", "dw_bn4"), ("expand_conv5", "expand_bn5"))),
-        lambda s, i, n: named(
-            unit(s, i),
-            (
-                ("compress_conv1", "compress_bn1"),
-                ("dw_conv2", "dw_bn2"),
-                ("expand_conv3", "expand_bn3"),
-            ),
-        ),
+        pairs(unit, "dw_conv4 dw_bn4", "expand_conv5 expand_bn5"),
+        pairs(unit, "compress_conv1 compress_bn1", "dw_conv2 dw_bn2", "expand_conv3 expand_bn3"),
         ("features.final_block.conv", "features.final_block.bn"),
     )
 
 
 def pytorchcv_b_names():
     """osmr/imgclsmob pytorch/pytorchcv/models/shufflenetv2b.py."""
-    ends = (".conv", ".bn")
-
-    def unit(s, i):
-        return f"features.stage{s + 1}.unit{i + 1}."
-
+    unit = "features.stage{s1}.unit{i1}."
     return (
         ("features.init_block.conv.conv", "features.init_block.conv.bn"),
-        lambda s, i, n: pairs(unit(s, i), ("shortcut_dconv", "shortcut_conv"), *ends),
-        lambda s, i, n: pairs(unit(s, i), ("conv1", "dconv", "conv2"), *ends),
+        pairs(unit, "shortcut_dconv.conv shortcut_dconv.bn", "shortcut_conv.conv shortcut_conv.bn"),
+        pairs(unit, *(f"{layer}.conv {layer}.bn" for layer in ("conv1", "dconv", "conv2"))),
         ("features.final_block.conv", "features.final_block.bn"),
     )
 
 
-def paddle_names(*ends):
+def paddle_names(conv, bn):
     """PaddleDetection ppdet/modeling/backbones/shufflenet_v2.py, and paddle.vision's."""
 
-    def unit(s, i):
-        return f"{s + 2}_{i + 1}."
+    def named(*layers):
+        return pairs("{s2}_{i1}.", *(f"{layer}{conv} {layer}{bn}" for layer in layers))
 
     def branch2(s, i, n):
-        names = ("_conv_pw", "_conv_dw", "_conv_linear")
-        return pairs(unit(s, i), names if i else [f"{name}_2" for name in names], *ends)
+        layers = ("_conv_pw", "_conv_dw", "_conv_linear")
+        return named(*(layers if i else (f"{layer}_2" for layer in layers)))(s, i, n)
 
     return (
-        pairs("", ("_conv1",), *ends)[0],
-        lambda s, i, n: pairs(unit(s, i), ("_conv_dw_1", "_conv_linear_1"), *ends),
+        (f"_conv1{conv}", f"_conv1{bn}"),
+        named("_conv_dw_1", "_conv_linear_1"),
         branch2,
-        pairs("", ("_last_conv",), *ends)[0],
+        (f"_last_conv{conv}", f"_last_conv{bn}"),
     )
 
 
 def megvii_v2(t, x, widths, conv5):
     """megvii-model/ShuffleNet-Series ShuffleNetV2/blocks.py and network.py."""
-
-    def named(begin, numbers):
-        return [(f"{begin}.{a}", f"{begin}.{b}") for a, b in numbers]
+    main = pairs("features.{n}.branch_main.", "0 1", "3 4", "5 6")
+    proj = pairs("features.{n}.branch_proj.", "0 1", "2 3")
 
     def unit_of(x, stage, unit, number, width):
-        main = named(f"features.{number}.branch_main", ((0, 1), (3, 4), (5, 6)))
+        names = main(stage, unit, number)
         if unit:
             x1, x2 = x[:, 0::2], x[:, 1::2]
-            y = main_branch(t, x2, main, width // 2, width // 2, 1)
+            y = main_branch(t, x2, names, width // 2, width // 2, 1)
         else:
-            proj = named(f"features.{number}.branch_proj", ((0, 1), (2, 3)))
-            x1 = depthwise_branch(t, x, proj, x.shape[1])
-            y = main_branch(t, x, main, width // 2, width - x.shape[1], 2)
+            x1 = depthwise_branch(t, x, proj(stage, unit, number), x.shape[1])
+            y = main_branch(t, x, names, width // 2, width - x.shape[1], 2)
         return torch.cat((x1, y), 1)
 
-    x = t.bn(t.conv(x, "first_conv.0", 24, 3, 2), "first_conv.1").relu()
+    x = t.conv_bn(x, ("first_conv.0", "first_conv.1"), 24, 3, 2).relu()
     outs = walk(F.max_pool2d(x, 3, 2, 1), widths, unit_of)
-    return [*outs, t.bn(t.conv(outs[-1], "conv_last.0", conv5), "conv_last.1").relu()]
+    return [*outs, t.conv_bn(outs[-1], ("conv_last.0", "conv_last.1"), conv5).relu()]

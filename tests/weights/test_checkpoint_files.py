@@ -1,4 +1,4 @@
-"""Files as they are published: plain, wrapped, prefixed, fetched; written whole or not at all."""
+"""Checkpoint files: opened in every published form, downloaded, and written atomically."""
 
 import argparse
 import sys

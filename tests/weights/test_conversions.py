@@ -1,4 +1,4 @@
-"""Where a backbone computes in another way than the source: converted exactly, or refused."""
+"""Weights of a network with another shuffle are converted exactly, or refused."""
 
 import pytest
 import torch

@@ -15,7 +15,7 @@ TOOL = "tools/convert_weights.py"
 
 @pytest.fixture
 def tool(root, monkeypatch, capsys):
-    """Run the program in this process; what it prints."""
+    """Run the program in this process; returns its output."""
 
     def run(*arguments):
         monkeypatch.setattr("sys.argv", [TOOL, *map(str, arguments)])
@@ -43,10 +43,10 @@ def test_a_file_is_converted_and_described(tool, tmp_path):
     tape = Tape()
     megvii_v1(tape, torch.rand(1, 3, 32, 32), 3, 12, (120, 240, 480))
     torch.save({"state_dict": tape.state}, tmp_path / "in.pth.tar")
-    told = tool(tmp_path / "in.pth.tar", tmp_path / "out.pth")
-    assert "the authors' V1 g=3 0.5x" in told
-    assert "ShuffleNetV1(groups=3, widen_factor=0.5, shuffle='inverse')" in told
-    assert "mean=[0.0, 0.0, 0.0], std=[1.0, 1.0, 1.0], bgr_to_rgb=False" in told
+    printed = tool(tmp_path / "in.pth.tar", tmp_path / "out.pth")
+    assert "the authors' V1 g=3 0.5x" in printed
+    assert "ShuffleNetV1(groups=3, widen_factor=0.5, shuffle='inverse')" in printed
+    assert "mean=[0.0, 0.0, 0.0], std=[1.0, 1.0, 1.0], bgr_to_rgb=False" in printed
     state = torch.load(tmp_path / "out.pth", weights_only=True)
     ShuffleNetV1(3, 0.5, "inverse").load_state_dict(state)
 

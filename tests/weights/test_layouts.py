@@ -1,4 +1,4 @@
-"""Features of every source's network and of ours agree, with the source's checkpoint on disk."""
+"""Our networks give the features of every source's network, with its checkpoint."""
 
 import pytest
 import torch
@@ -28,7 +28,7 @@ from shufflenet_det.weights import load_pretrained, read_weights
 
 
 def cases(names, every):
-    """Each of ``every`` in double precision, the first in single precision, too."""
+    """Each of ``every`` in double precision, the first also in single precision."""
     rows = [(*(row if isinstance(row, tuple) else (row,)), torch.float64) for row in every]
     first = [(*rows[0][:-1], torch.float32)]
     return pytest.mark.parametrize((*names.split(), "dtype"), rows + first)

@@ -1,4 +1,4 @@
-"""Public files of trained networks, where they are at hand: recognised, and the same features."""
+"""Public files of trained networks, if they are there: recognised, with equal features."""
 
 import pytest
 import torch

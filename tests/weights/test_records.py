@@ -1,4 +1,4 @@
-"""The records of published weights, and the images that follow from them."""
+"""The records of published weights, and the preprocessing that a config gets from them."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""What cannot be loaded exactly is refused by name, and nothing is loaded."""
+"""Weights that cannot be loaded exactly are refused with the reason, and nothing is loaded."""
 
 import os
 import random
@@ -45,7 +45,7 @@ def torchvision_state():
 
 @pytest.fixture
 def refusal(tmp_path):
-    """What a backbone says to a checkpoint, from which it must take nothing."""
+    """The error of a backbone for a checkpoint; the backbone must not change."""
 
     def refused(state, backbone, name="weights.pth", error=ValueError):
         path = tmp_path / name

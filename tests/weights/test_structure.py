@@ -1,4 +1,4 @@
-"""A network is recognised by its convolutions, whatever they are called; or it is refused."""
+"""A network is recognised by its convolutions, under any names, or refused."""
 
 import importlib
 import multiprocessing
