@@ -1,5 +1,6 @@
 """Build convolutions, normalisations and activations from ``*_cfg`` dicts, without mmcv."""
 
+import inspect
 from typing import Any
 
 import torch
@@ -10,19 +11,13 @@ from torchvision.ops import SqueezeExcitation
 
 Cfg = dict[str, Any]
 
-_CONVS: dict[str, type[nn.Module]] = {"Conv2d": nn.Conv2d, "Conv": nn.Conv2d}
-_NORMS: dict[str, type[nn.Module]] = {
-    "BN": nn.BatchNorm2d,
-    "BN2d": nn.BatchNorm2d,
-    "SyncBN": nn.SyncBatchNorm,
-    "GN": nn.GroupNorm,
-}
-_ACTS: dict[str, type[nn.Module]] = {
-    "ReLU": nn.ReLU,
-    "ReLU6": nn.ReLU6,
-    "LeakyReLU": nn.LeakyReLU,
-    "SiLU": nn.SiLU,
-    "Hardswish": nn.Hardswish,
+# The config's names of layers that have another name in torch.nn.
+_NAMES = {
+    "Conv": "Conv2d",
+    "BN": "BatchNorm2d",
+    "BN2d": "BatchNorm2d",
+    "SyncBN": "SyncBatchNorm",
+    "GN": "GroupNorm",
 }
 
 
@@ -42,7 +37,7 @@ def conv_norm(
     the groups of GroupNorm do not divide the channels.
     """
     conv_kwargs = dict(conv_cfg or {"type": "Conv2d"})
-    conv = _layer_class(conv_kwargs.pop("type"), _CONVS, "conv_cfg")(
+    conv = _layer_class(conv_kwargs.pop("type"), "conv_cfg")(
         in_channels,
         out_channels,
         kernel_size,
@@ -56,12 +51,12 @@ def conv_norm(
 
 
 def activation(act_cfg: Cfg) -> nn.Module:
-    """Build an in-place activation from ``act_cfg``; ValueError if its type is unknown."""
+    """Build an activation, in-place if it can be, from ``act_cfg``; ValueError if it is unknown."""
     kwargs = dict(act_cfg)
-    layer_type = kwargs.pop("type")
-    if layer_type in _ACTS:
+    layer_class = _layer_class(kwargs.pop("type"), "act_cfg")
+    if "inplace" in inspect.signature(layer_class).parameters:
         kwargs.setdefault("inplace", True)
-    return _layer_class(layer_type, _ACTS, "act_cfg")(**kwargs)
+    return layer_class(**kwargs)
 
 
 def channel_shuffle(x: Tensor, groups: int) -> Tensor:
@@ -95,7 +90,7 @@ def squeeze_excitation(channels: int, unit_channels: int, reduction: int | None)
 
 def _norm(norm_cfg: Cfg, channels: int) -> nn.Module:
     kwargs = dict(norm_cfg)
-    layer_class = _layer_class(kwargs.pop("type"), _NORMS, "norm_cfg")
+    layer_class = _layer_class(kwargs.pop("type"), "norm_cfg")
     requires_grad = kwargs.pop("requires_grad", True)
     if layer_class is nn.GroupNorm:
         if not kwargs.get("num_groups") or channels % kwargs["num_groups"]:
@@ -108,14 +103,14 @@ def _norm(norm_cfg: Cfg, channels: int) -> nn.Module:
     return layer_class(channels, **kwargs).requires_grad_(requires_grad)
 
 
-def _layer_class(layer_type: Any, known: dict[str, type[nn.Module]], argument: str) -> Any:
-    """The class of a layer: given, known here, or registered in mmengine by mmcv or a user."""
+def _layer_class(layer_type: Any, argument: str) -> Any:
+    """The class of a layer: given, of torch.nn, or registered in mmengine by mmcv or a user."""
     if not isinstance(layer_type, str):
         return layer_type
-    found = known.get(layer_type) or MODELS.get(layer_type)
+    found = getattr(nn, _NAMES.get(layer_type, layer_type), None) or MODELS.get(layer_type)
     if found is None:
         raise ValueError(
-            f"{argument}: unknown type {layer_type!r}: must be one of {', '.join(known)}, or "
-            "registered in mmengine.registry.MODELS"
+            f"{argument}: unknown type {layer_type!r}: must be {', '.join(_NAMES)}, a class of "
+            "torch.nn, or registered in mmengine.registry.MODELS"
         )
     return found

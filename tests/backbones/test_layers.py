@@ -74,6 +74,7 @@ def test_networks_convert_to_sync_bn(network, variant):
         ({"type": "ReLU6"}, nn.ReLU6),
         ({"type": "SiLU"}, nn.SiLU),
         ({"type": "Hardswish"}, nn.Hardswish),
+        ({"type": "GELU"}, nn.GELU),  # which has no in-place form
     ],
 )
 @pytest.mark.parametrize(("network", "variant"), SMALL)

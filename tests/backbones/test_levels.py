@@ -164,8 +164,8 @@ WRONG = [
     (ShuffleNetV2, {"frozen_stages": 5}, "5", ("-1", "4")),
     (ShuffleNetV2, {"frozen_stages": -2}, "-2", ("-1", "4")),
     (ShuffleNetV2, {"norm_cfg": {"type": "NoNorm"}}, "NoNorm", ("BN", "SyncBN", "GN")),
-    (ShuffleNetV2, {"act_cfg": {"type": "NoAct"}}, "NoAct", ("ReLU", "LeakyReLU")),
-    (ShuffleNetV2, {"conv_cfg": {"type": "NoConv"}}, "NoConv", ("Conv2d",)),
+    (ShuffleNetV2, {"act_cfg": {"type": "NoAct"}}, "NoAct", ("torch.nn", "MODELS")),
+    (ShuffleNetV2, {"conv_cfg": {"type": "NoConv"}}, "NoConv", ("Conv",)),
     (ShuffleNetV2, {"norm_cfg": {"type": "GN"}}, "GN", ("num_groups",)),
     (ShuffleNetV2, {"norm_cfg": {"type": "GN", "num_groups": 7}}, "7", ("divide", "24")),
 ]
