@@ -87,10 +87,7 @@ def report() -> list[tuple[str, str]]:
     serving = import_hooks.serving()
     rows += [("kernels of mmcv.ops", serving), ("mmdet", "works")]
     if serving == "torchvision":
-        from .ops import NOT_CARRIED
-
-        ops = "; ".join(f"{kind}: {names}" for kind, names in NOT_CARRIED.items())
-        rows.append(("needs a compiled mmcv", ops))
+        rows.append(("needs a compiled mmcv", ", ".join(import_hooks.missing_ops())))
     return rows
 
 

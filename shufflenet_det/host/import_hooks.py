@@ -1,20 +1,20 @@
-"""The import hooks: each workaround is applied to its module as soon as that is imported.
+"""Import hooks that apply each workaround when its module is imported.
 
-:func:`install` puts two finders into ``sys.meta_path`` and imports nothing. The first stands at the
-front and changes the modules of mmengine, mmcv and mmdet that ``_WORKAROUNDS`` names, after they
-were executed. The second stands at the end and answers for ``mmcv._ext``.
+:func:`install` adds two finders to ``sys.meta_path`` and imports nothing. The first finder patches
+the modules of mmengine, mmcv and mmdet in ``_WORKAROUNDS`` after they are executed. The second one
+is last in the list and provides ``mmcv._ext``.
 
-``mmcv.ops`` is the Python side of a compiled module, ``mmcv._ext``. No wheel of it exists for
-current PyTorch and its source no longer builds
-(https://github.com/open-mmlab/mmcv/issues/3310); mmcv-lite comes without it, so ``import
-mmcv.ops``, and with it ``import mmdet.models``, fails. Here the name resolves to the functions of
-:mod:`shufflenet_det.host.ops`. A compiled mmcv is found first and left alone.
+``mmcv.ops`` needs the compiled module ``mmcv._ext``. No wheel of it exists for current PyTorch, and
+its source no longer builds (https://github.com/open-mmlab/mmcv/issues/3310). mmcv-lite does not
+contain it, so ``import mmcv.ops`` and ``import mmdet.models`` fail. The second finder provides the
+functions of :mod:`shufflenet_det.host.ops` instead. A compiled mmcv is found first and used.
 """
 
 import copy
 import functools
 import importlib
 import importlib.util
+import re
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -23,19 +23,20 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 _EXT = "mmcv._ext"
+_missing_ops: set[str] = set()
 
 
 def install() -> None:
-    """Add the finders, and apply the workarounds to what is imported already.
+    """Add the finders, and apply the workarounds to modules that are already imported.
 
-    Calling this again does nothing, also after the modules of this package were reloaded.
+    A second call does nothing, even after the modules of this package were reloaded.
     """
     if any(map(_is_ours, sys.meta_path)):
         return
     sys.meta_path.insert(0, _Front())
     sys.meta_path.append(_Ext())
-    # mmdet calls it in six places without the argument that torch has wanted since 1.10. Not when
-    # mmdet is imported: that may be inside `warnings.catch_warnings`, which would drop it again.
+    # mmdet calls torch.meshgrid without `indexing`, which torch has required since 1.10. The filter
+    # is set here because an import of mmdet may be inside `warnings.catch_warnings`.
     warnings.filterwarnings("ignore", "torch.meshgrid: in an upcoming release")
     for name in _WORKAROUNDS:
         if sys.modules.get(name):
@@ -43,19 +44,25 @@ def install() -> None:
 
 
 def serving() -> str:
-    """Whose kernels serve ``mmcv.ops``: ``"mmcv"`` if it is compiled, else ``"torchvision"``."""
+    """The kernels of ``mmcv.ops``: "mmcv" if mmcv is compiled, otherwise "torchvision"."""
     return "torchvision" if _is_ours(importlib.import_module(_EXT).__loader__) else "mmcv"
 
 
+def missing_ops() -> list[str]:
+    """The ops that need a compiled mmcv, without the suffixes of forward and backward."""
+    importlib.import_module("mmcv.ops")
+    return sorted({re.sub("_(forward|backward).*", "", name) for name in _missing_ops})
+
+
 def replace_everywhere(original: Callable[..., Any], ours: Callable[..., Any]) -> None:
-    """Replace a function in every module of mmengine that has it, by one of the same name."""
+    """Replace a function in each module of mmengine that has it; the names must be equal."""
     for name, module in list(sys.modules.items()):
         if name.startswith("mmengine.") and vars(module).get(ours.__name__) is original:
             setattr(module, ours.__name__, ours)
 
 
 class _Front:
-    """Finds a module as the other finders do, and has it changed once it is executed."""
+    """Finds a module with the other finders, and patches it after it is executed."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -84,7 +91,7 @@ class _Front:
 
 
 class _Ext:
-    """Answers for ``mmcv._ext`` and for nothing else; fills it when it is imported."""
+    """Finds only ``mmcv._ext``, and fills it with our ops."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -101,37 +108,38 @@ class _Ext:
 
         module.__doc__ = f"Stand-in for mmcv's compiled module, made by {__name__}."
         vars(module).update(ops.OPS)
-        vars(module)["__getattr__"] = _not_carried
+        vars(module)["__getattr__"] = _missing_op
         doubt = environment.doubt()
         if doubt is not None:
             warnings.warn(doubt, stacklevel=2)
 
 
 def _is_ours(finder: Any) -> bool:
-    return type(finder).__module__ == __name__  # the class is another one after a reload
+    return type(finder).__module__ == __name__  # a reload creates a new class
 
 
-def _not_carried(name: str) -> Callable[..., Any]:
-    """The ``__getattr__`` of ``mmcv._ext``: a function that raises, for each op not carried.
+def _missing_op(name: str) -> Callable[..., Any]:
+    """The ``__getattr__`` of ``mmcv._ext``: returns a function that raises for a missing op.
 
-    ``mmcv.ops`` looks every name up when it is imported. No op begins with an underscore.
+    The import of ``mmcv.ops`` looks up all ops. No op starts with an underscore.
     """
     if name.startswith("_"):
         raise AttributeError(f"module '{_EXT}' has no attribute '{name}'")
 
     def op(*args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError(
-            f"'{name}' of mmcv.ops is not carried by shufflenet_det and needs a compiled mmcv: put "
-            "one in place of mmcv-lite, as a wheel (`mim install mmcv`) with a torch that has one, "
-            "or built from mmcv's source"
+            f"'{name}' of mmcv.ops needs a compiled mmcv; shufflenet_det does not implement it. "
+            "Replace mmcv-lite by a wheel (`mim install mmcv`) for a torch that has one, or build "
+            "mmcv from source"
         )
 
     op.__name__ = op.__qualname__ = name
+    _missing_ops.add(name)
     return op
 
 
 def _apply(module: ModuleType) -> None:
-    """Apply the module's workaround; one that does not fit a later version is only reported."""
+    """Apply the module's workaround; if it fails for a later version, only warn."""
     try:
         _WORKAROUNDS.get(module.__name__, lambda module: None)(module)
     except Exception as error:
@@ -143,7 +151,7 @@ def _apply(module: ModuleType) -> None:
 
 
 def _in(name: str, function: str = "install") -> Callable[[ModuleType], None]:
-    """A function of a module of this room, which is imported when it is needed."""
+    """A workaround in another module of this package, which is imported when needed."""
 
     def apply(module: ModuleType) -> None:
         getattr(importlib.import_module(f"{__package__}.{name}"), function)(module)
@@ -152,16 +160,16 @@ def _in(name: str, function: str = "install") -> Callable[[ModuleType], None]:
 
 
 def _extend_safe_loader(module: ModuleType) -> None:
-    """Let ``torch.load`` open mmengine's checkpoints where only mmengine and torch are imported.
+    """Let ``torch.load`` open mmengine's checkpoints in programs that import nothing of mmdet.
 
-    mmdet's ``publish_model.py`` is such a program.
+    An example is mmdet's ``publish_model.py``.
     """
     if {"torch", "mmengine"} <= sys.modules.keys() and hasattr(sys.modules["mmengine"], "Config"):
         importlib.import_module(f"{__package__}.checkpoints")
 
 
 def _format_once(module: ModuleType) -> None:
-    """mmengine formats the same config's text for every checkpoint, log and file: 0.2 s each."""
+    """mmengine formats the config for each checkpoint, log and file: 0.2 s each time."""
     format_code = module.FormatCode
 
     @functools.lru_cache(maxsize=8)
@@ -175,7 +183,7 @@ def _format_once(module: ModuleType) -> None:
 
 
 def _find_loader(module: ModuleType) -> None:
-    """``pkgutil.find_loader`` is deprecated, and gone in Python 3.14."""
+    """``pkgutil.find_loader`` is deprecated, and removed in Python 3.14."""
 
     def find_loader(name: str) -> Any:
         return getattr(importlib.util.find_spec(name), "loader", None)
@@ -184,32 +192,32 @@ def _find_loader(module: ModuleType) -> None:
 
 
 def _register(module: ModuleType) -> None:
-    """Register our networks when a name is first asked of mmdet's models, as it does its own."""
+    """Register our networks on the first lookup in mmdet's ``MODELS``, like mmdet's own."""
     models, ours = module.MODELS, "shufflenet_det.registration"
-    models._locations.append(ours)  # mmengine takes locations only where a registry is made
+    models._locations.append(ours)  # mmengine only takes locations when it creates a registry
     if models._imported:
         importlib.import_module(ours)
     build = models.build_func
 
-    def build_in_mmdets_scope(*args: Any, **kwargs: Any) -> Any:
-        """Parts of a model are looked up in mmengine's registry unless a scope is set."""
+    def build_in_mmdet_scope(*args: Any, **kwargs: Any) -> Any:
+        """Without a scope, parts of a model are looked up in mmengine's registry."""
         from mmengine.registry import DefaultScope
 
         scope = None if DefaultScope.get_current_instance() else "mmdet"
         with DefaultScope.overwrite_default_scope(scope):
             return build(*args, **kwargs)
 
-    models.build_func = build_in_mmdets_scope
+    models.build_func = build_in_mmdet_scope
 
 
 def _copy_pipeline(module: ModuleType) -> None:
-    """``inference_detector`` writes into the model's config; an array, then a path fails."""
+    """``inference_detector`` changes the model's config, so a path after an array fails."""
     get = module.get_test_pipeline_cfg
     module.get_test_pipeline_cfg = lambda cfg: copy.deepcopy(get(cfg))  # type: ignore[attr-defined]
 
 
 def _let_ssd_predict(module: ModuleType) -> None:
-    """``predict_by_feat`` reads it (https://github.com/open-mmlab/mmdetection/issues/11063)."""
+    """``predict_by_feat`` needs ``loss_cls`` (https://github.com/open-mmlab/mmdetection/issues/11063)."""
     if not hasattr(module.SSDHead, "loss_cls"):
         module.SSDHead.loss_cls = None
 

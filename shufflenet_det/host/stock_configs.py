@@ -1,4 +1,4 @@
-"""Puts a ShuffleNet into mmdet's own configs and tries them: a step of training, a prediction."""
+"""Try mmdet's own configs with a ShuffleNet backbone: a training step and a prediction."""
 
 import contextlib
 import math
@@ -8,15 +8,16 @@ import re
 import time
 import warnings
 from collections.abc import Iterable, Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from ..config_files import dicts_in
 
-# What is put in: half the width, which is enough to try the rest.
+# Half the width, because only the rest of the detector is tested.
 BACKBONE = {"type": "shufflenet_det.ShuffleNetV2", "widen_factor": 0.5}
 CHANNELS = (24, 48, 96, 192)  # of levels 0 to 3, strides 4 to 32
-# Strides of a stock backbone's outputs by index; all of them are the default.
+# Strides of the outputs of mmdet's backbones by index; without out_indices, all are used.
 _STRIDES = {
     "CSPDarknet": {2: 8, 3: 16, 4: 32},
     "CSPNeXt": {2: 8, 3: 16, 4: 32},
@@ -26,38 +27,32 @@ _STRIDES = {
     "MobileNetV2": {1: 4, 2: 8, 3: 16, 4: 16, 5: 32, 6: 32, 7: 32},
     "SSDVGG": {3: 8, 4: 16},
 }
-# Backbones that are the method itself, or what they give is no feature map of their own.
-_METHODS = {
-    "TridentResNet": "TridentNet is a backbone: its three branches are what there is to train",
-    "DetectoRS_ResNet": "DetectoRS is a backbone: it feeds its outputs back into itself",
-    "DetectoRS_ResNeXt": "DetectoRS is a backbone: it feeds its outputs back into itself",
-}
-# Proposals and boxes at the most, where a config says how many: enough on small images.
-_MOST = {"nms_pre": 200, "max_per_img": 50, "num": 64, "num_queries": 100}
+# Upper limits for the numbers of proposals and boxes in a config, enough for small images.
+_LIMITS = {"nms_pre": 200, "max_per_img": 50, "num": 64, "num_queries": 100}
 _IMAGE = (128, 160)  # height and width, unless the config has one size only
 
-# Folders of configs that are not of 2-D detectors on their own.
+# Folders of configs that are not for 2-D detectors.
 _OTHER_FOLDERS = (
-    *("_base_", "common", "bytetrack", "deepsort", "mask2former_vis", "masktrack_rcnn"),
-    *("ocsort", "qdtrack", "reid", "sort", "strongsort"),
-)
+    "_base_ bytetrack common deepsort mask2former_vis masktrack_rcnn ocsort qdtrack reid sort "
+    "strongsort"
+).split()
 
 Cfg = dict[str, Any]
 
 
 class NotApplicable(ValueError):
-    """The config has no place for another backbone, or is not of a 2-D detector on its own."""
+    """The backbone of the config cannot be replaced, or the config is not for a 2-D detector."""
 
 
 def put_backbone(model: Cfg) -> None:
-    """Replace the backbone of a ``model`` of mmdet's, and the channels that follow from it.
+    """Replace the backbone of an mmdet ``model``, and adapt the channels.
 
-    Levels are those of the strides that the stock backbone gives. ``in_channels`` of the first neck
-    follow, or those of the head where there is no neck. A head that takes one map and builds on its
-    channels gets them by a 1x1 convolution.
+    The new backbone outputs levels with the strides of the original one. ``in_channels`` of the
+    first neck, or of the heads without a neck, are adapted. A head that takes a single map gets its
+    channels from an additional 1x1 convolution.
 
     Raises:
-        NotApplicable: The detector is its backbone, or has none.
+        NotApplicable: The detection method is the backbone, or there is no backbone.
     """
     strides = _strides(model.get("backbone") or {})
     levels = [int(math.log2(stride)) - 2 for stride in strides]
@@ -76,7 +71,7 @@ def put_backbone(model: Cfg) -> None:
             "num_outs": 1,
         }
         for part in heads:
-            if "num_feat_levels" in part:  # of an hourglass's outputs, which are alike
+            if "num_feat_levels" in part:  # the equal outputs of an hourglass
                 part["num_feat_levels"] = 1
         return
     if first is None:
@@ -95,27 +90,27 @@ def put_backbone(model: Cfg) -> None:
 
 
 def _strides(backbone: Cfg) -> tuple[int, ...]:
-    """Strides of what a stock backbone gives, in pixels."""
+    """Strides of the outputs of mmdet's backbone, in pixels."""
     kind = backbone.get("type", "")
     if not kind:
-        raise NotApplicable("the model names no backbone of mmdet's")
-    if kind in _METHODS:
-        raise NotApplicable(_METHODS[kind])
+        raise NotApplicable("the model has no backbone")
+    if kind.startswith(("DetectoRS", "Trident")):
+        raise NotApplicable(f"the backbone {kind} is the detection method itself")
     indices: Any = backbone.get("out_indices")
     if kind in _STRIDES:
         return tuple(_STRIDES[kind][index] for index in indices or _STRIDES[kind])
     steps = backbone.get("strides", (1, 2, 2, 2))
     if kind.startswith("PyramidVision") or any(step not in (1, 2) for step in steps):
-        steps = (1, 2, 2, 2)  # of a transformer, whose first step is the stem's
+        steps = (1, 2, 2, 2)  # of a transformer, whose first stride is the stem's
     return tuple(4 * math.prod(steps[: index + 1]) for index in indices or (0, 1, 2, 3))
 
 
 def try_config(path: Path) -> dict[str, str]:
-    """Build a stock config with the backbone in, train a step, predict.
+    """Build a config of mmdet with our backbone, train one step, and predict.
 
     Returns:
         ``outcome``: "works", "fails", "fails with its own backbone too", "package missing" or "not
-        applicable"; ``reason``: empty where it works, else one sentence.
+        applicable"; ``reason``: one sentence, or empty if the config works.
     """
     outcome, reason = _outcome(path, ours=True)
     if outcome == "fails" and _outcome(path, ours=False) == (outcome, reason):
@@ -128,8 +123,8 @@ def _outcome(path: Path, ours: bool) -> tuple[str, str]:
         _try(path, ours)
     except NotApplicable as error:
         return "not applicable", str(error)
-    except Exception as error:  # whatever mmdet raises is the result
-        # The first line of what it says, not longer than a table can show.
+    except Exception as error:  # any error of mmdet is a result
+        # The first line of the message, shortened for the table.
         lines = [" ".join(line.split()) for line in str(error).splitlines() if line.strip()]
         said = lines[0].split(", the current sys.path")[0][:160] if lines else ""
         reason = ": ".join(filter(None, (type(error).__name__, said)))
@@ -153,11 +148,11 @@ def _try(path: Path, ours: bool) -> None:
     if model["type"] == "Detectron2Wrapper":
         raise NotApplicable("a detector of Detectron2")
     if "detector" in model:
-        raise NotApplicable("learns from unlabelled images too, with a detector of another family")
+        raise NotApplicable("semi-supervised training of another family's detector")
     if ours:
         put_backbone(model)
-    size = _tidy(model, path)
-    # As the config's own pipeline loads them: mmdet's RTMDet cannot train on boxes with masks.
+    size = _reduce(model, path)
+    # Only with masks in the config's pipeline, because mmdet's RTMDet fails on boxes with masks.
     masks = any(part.get("with_mask") for part in dicts_in(config.to_dict()))
     init_default_scope("mmdet")
     MMLogger.get_current_instance().setLevel("ERROR")
@@ -170,12 +165,12 @@ def _try(path: Path, ours: bool) -> None:
     _predict(network, _batch(model, size, 1, masks))
 
 
-def _tidy(model: Cfg, path: Path) -> tuple[int, int]:
-    """Leave out downloads and work that is not needed; return the images' height and width."""
+def _reduce(model: Cfg, path: Path) -> tuple[int, int]:
+    """Remove downloads and unnecessary work; return height and width of the images."""
     size = _IMAGE
-    folder = path.parents[2]  # in which configs/ lies
+    folder = path.parents[2]  # the folder that contains configs/
     for part in dicts_in(model):
-        if part.get("type") == "SyncBN":  # needs a GPU; mmengine replaces it likewise
+        if part.get("type") == "SyncBN":  # SyncBN needs a GPU; mmengine replaces it in the same way
             part["type"] = "BN"
         if isinstance(part.get("init_cfg"), dict) and part["init_cfg"].get("type") == "Pretrained":
             part["init_cfg"] = None
@@ -187,9 +182,9 @@ def _tidy(model: Cfg, path: Path) -> tuple[int, int]:
             size = (part["input_size"],) * 2
         if "score_thr" in part:  # random weights give low scores
             part["score_thr"] = min(part["score_thr"], 0.001)
-        for key, most in _MOST.items():
+        for key, limit in _LIMITS.items():
             if isinstance(part.get(key), int):
-                part[key] = min(part[key], most)
+                part[key] = min(part[key], limit)
     preprocessor = model.get("data_preprocessor") or {}
     preprocessor["batch_augments"] = None  # pads to 1024 pixels
     return size
@@ -243,57 +238,57 @@ def _predict(network: Any, batch: dict[str, Any]) -> None:
 
 
 def all_configs() -> list[Path]:
-    """Every config of a 2-D detector that mmdet's wheel ships, by family, short names first.
+    """All configs of 2-D detectors in mmdet's wheel, by family, short names first.
 
     Raises:
-        FileNotFoundError: mmdet is not installed, or came without its configs.
+        FileNotFoundError: mmdet was installed without its configs.
     """
     import mmdet
 
     folder = Path(mmdet.__file__).parent / ".mim" / "configs"
     found = [path for path in folder.glob("*/*.py") if path.parent.name not in _OTHER_FOLDERS]
     if not found:
-        raise FileNotFoundError(f"mmdet came without its configs: there are none in {folder}")
+        raise FileNotFoundError(f"mmdet was installed without its configs: {folder} has none")
     return sorted(found, key=lambda path: (path.parent.name, len(path.name), path.name))
 
 
 def representatives(configs: Iterable[Path]) -> list[Path]:
-    """Of each family the config with most that no family before it has, and whatever adds a module.
+    """Select configs so that each family and each type of module occurs at least once.
 
-    So every family, and every type of module in any model, is there at least once.
+    In each family, the next config is the one with the most types that were not selected before.
     """
-    families: dict[str, dict[Path, set[str]]] = {}
-    for path in configs:
-        families.setdefault(path.parent.name, {})[path] = _module_types(path)
     chosen: list[Path] = []
     seen: set[str] = set()
-    for members in families.values():
-        new: set[str] | None = None
-        while members and new != set():
-            best = max(members, key=lambda path: len(members[path] - seen))
-            if (members[best] - seen) or new is None:
-                chosen.append(best)
-            new = members.pop(best) - seen
+    for _, family in groupby(configs, key=lambda path: path.parent.name):
+        types = {path: _module_types(path) for path in family}
+        selected: list[Path] = []
+        while types:
+            best = max(types, key=lambda path: len(types[path] - seen))
+            new = types.pop(best) - seen
+            if selected and not new:
+                break
+            selected.append(best)
             seen |= new
+        chosen += selected
     return chosen
 
 
 def _module_types(path: Path) -> set[str]:
-    """Types of the modules that a config's model is built of, but for its backbone's."""
+    """The types of modules in the model of a config, without the backbone's."""
     from mmengine.config import Config
 
     model: Cfg = {}
-    with contextlib.suppress(Exception):  # trying it will say why
+    with contextlib.suppress(Exception):  # try_config reports the error
         model = dict(Config.fromfile(path).get("model") or {})
     model.pop("backbone", None)
     return {str(part["type"]) for part in dicts_in(model) if "type" in part}
 
 
 def check(configs: Iterable[Path], timeout: float) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Try configs one after another in another process, which is started anew where it ends.
+    """Try configs one by one in a subprocess, which is restarted if it dies or takes too long.
 
     Yields:
-        A path, and ``outcome``, ``reason`` and ``seconds``, which are at most ``timeout``.
+        A path, and the outcome: ``outcome`` and ``reason`` of :func:`try_config`, and ``seconds``.
     """
     context = multiprocessing.get_context("spawn")
     worker = None
@@ -322,7 +317,7 @@ def check(configs: Iterable[Path], timeout: float) -> Iterator[tuple[Path, dict[
 
 
 def _serve(pipe: Any) -> None:
-    """Try each config whose path comes through a pipe; whatever mmdet prints is not shown."""
+    """Try each config whose path arrives through a pipe, without mmdet's output."""
     import torch
     import torch.distributed as dist
 
@@ -333,7 +328,7 @@ def _serve(pipe: Any) -> None:
     os.dup2(null, 2)
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    # MMSyncBN asks for a process group.
+    # MMSyncBN needs a process group.
     dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
     while True:
         path = pipe.recv()

@@ -82,7 +82,7 @@ def test_strided_logits(logits):
 
 
 def test_label_beyond_the_background(logits):
-    with pytest.raises(ValueError, match="up to 4, got 5"):
+    with pytest.raises(ValueError, match="label 5: must be at most 4"):
         ops.sigmoid_focal_loss(logits, torch.full((7,), 5), 2.0, 0.25)
 
 

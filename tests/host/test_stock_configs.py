@@ -35,7 +35,7 @@ def test_a_neck_with_channels_from_the_top():
 
 
 def test_a_detector_that_is_its_backbone_is_not_applicable():
-    with pytest.raises(stock_configs.NotApplicable, match="TridentNet"):
+    with pytest.raises(stock_configs.NotApplicable, match="TridentResNet"):
         stock_configs.put_backbone({"backbone": {"type": "TridentResNet"}})
 
 

@@ -1,9 +1,10 @@
-"""Multi-scale deformable attention (Deformable DETR, https://arxiv.org/abs/2010.04159), which mmcv
-computes in PyTorch on a CPU and asks of its compiled module on a GPU.
+"""Multi-scale deformable attention (Deformable DETR, https://arxiv.org/abs/2010.04159).
 
-Shapes: value ``(N, cells of all levels, heads, D)``, spatial shapes ``(L, 2)``, height before
-width, level start index ``(L,)``, sampling locations ``(N, queries, heads, L, points, 2)``, x
-before y, from 0 to 1 over a map, attention weights ``(N, queries, heads, L, points)``, output
+mmcv computes it in PyTorch on a CPU, and with its compiled module on a GPU.
+
+Shapes: value ``(N, cells of all levels, heads, D)``; spatial shapes ``(L, 2)``, height before
+width; level start index ``(L,)``; sampling locations ``(N, queries, heads, L, points, 2)``, x
+before y, 0 to 1 over a map; attention weights ``(N, queries, heads, L, points)``; output
 ``(N, queries, heads · D)``.
 """
 
@@ -22,7 +23,7 @@ def ms_deform_attn_forward(
     attention_weights: Tensor,
     **sizes: int,
 ) -> Tensor:
-    """The attended values, by mmcv's own PyTorch function."""
+    """Compute the output with mmcv's PyTorch function."""
     attend = partial(_attend, spatial_shapes)
     return forward(attend, value, sampling_locations, attention_weights).to(value.dtype)
 
@@ -37,7 +38,7 @@ def ms_deform_attn_backward(
     *written: Tensor,
     **sizes: int,
 ) -> None:
-    """Writes the gradients by value, locations and weights."""
+    """Write the gradients of value, locations and weights."""
     inputs = value, sampling_locations, attention_weights
     grads = gradients(partial(_attend, spatial_shapes), inputs, grad_output)
     for buffer, grad in zip(written, grads, strict=True):
@@ -47,5 +48,5 @@ def ms_deform_attn_backward(
 def _attend(spatial_shapes: Tensor, value: Tensor, locations: Tensor, weights: Tensor) -> Tensor:
     from mmcv.ops.multi_scale_deform_attn import multi_scale_deformable_attn_pytorch
 
-    # As a list: each number of a tensor on a GPU would be fetched apart.
+    # A list, because reading each number of a tensor on a GPU is slow.
     return multi_scale_deformable_attn_pytorch(value, spatial_shapes.tolist(), locations, weights)

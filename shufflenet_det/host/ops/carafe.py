@@ -1,7 +1,7 @@
-"""CARAFE (https://arxiv.org/abs/1905.02188): upsampling by a kernel of each output cell's own.
+"""CARAFE (https://arxiv.org/abs/1905.02188): upsampling with one kernel per output cell.
 
-Shapes: features ``(N, C, H, W)``, masks ``(N, groups · k · k, s · H, s · W)`` with the kernels of
-each group, rows before columns, output ``(N, C, s · H, s · W)``.
+Shapes: features ``(N, C, H, W)``; masks ``(N, groups · k · k, s · H, s · W)``, the kernels of each
+group, rows before columns; output ``(N, C, s · H, s · W)``.
 """
 
 from functools import partial
@@ -23,7 +23,7 @@ def carafe_forward(
     output: Tensor,
     **sizes: Any,
 ) -> None:
-    """Writes ``output``, and the features into ``rfeatures``, which is all that backward gets."""
+    """Write ``output``, and copy the features to ``rfeatures`` for the backward pass."""
     rfeatures.copy_(features)
     output.copy_(forward(partial(_reassemble, **sizes), features, masks))
 
@@ -31,8 +31,7 @@ def carafe_forward(
 def carafe_backward(
     top_grad: Tensor, rfeatures: Tensor, masks: Tensor, *buffers: Tensor, **sizes: Any
 ) -> None:
-    """Writes the gradients by features and masks into the last two buffers; the others are mmcv's
-    scratch."""
+    """Write the gradients of features and masks to the last two buffers; the others are unused."""
     grads = gradients(partial(_reassemble, **sizes), (rfeatures, masks), top_grad)
     for buffer, grad in zip(buffers[-2:], grads, strict=True):
         buffer.copy_(grad)
@@ -41,7 +40,7 @@ def carafe_backward(
 def _reassemble(
     features: Tensor, masks: Tensor, kernel_size: int, group_size: int, scale_factor: int
 ) -> Tensor:
-    """Each cell's ``kernel_size``² neighbours, weighted for each of its upsampled cells."""
+    """Weight the ``kernel_size``² neighbours of each cell for each of its upsampled cells."""
     batch, channels, height, width = features.shape
     cells, taps = (height, width), kernel_size**2
     neighbours = F.unfold(features, kernel_size, padding=kernel_size // 2)

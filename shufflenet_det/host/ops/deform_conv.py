@@ -1,13 +1,13 @@
-"""Deformable convolution, v1 (https://arxiv.org/abs/1703.06211) and v2 with a mask
+"""Deformable convolution v1 (https://arxiv.org/abs/1703.06211), and v2 with a mask
 (https://arxiv.org/abs/1811.11168).
 
-A sample whose offset is NaN is 0, as in mmcv, and passes no gradient.
+A sample with a NaN offset is 0, as in mmcv, and has no gradient.
 
-Shapes, in all functions here: input ``(N, C_in, H, W)``, weight ``(C_out, C_in / groups, kH, kW)``,
-offset ``(N, deformable_groups · kH · kW · 2, H_out, W_out)`` with y before x, mask
-``(N, deformable_groups · kH · kW, H_out, W_out)``, output ``(N, C_out, H_out, W_out)``. Offset and
-mask of v2 may be larger maps than the output, as mmdet's DyHead gives them: like mmcv's kernel,
-which knows the output's shape alone, the first numbers of each image are read as if they had it.
+Shapes: input ``(N, C_in, H, W)``; weight ``(C_out, C_in / groups, kH, kW)``; offset
+``(N, deformable_groups · kH · kW · 2, H_out, W_out)``, y before x; mask
+``(N, deformable_groups · kH · kW, H_out, W_out)``; output ``(N, C_out, H_out, W_out)``. Offset and
+mask of v2 may be larger than the output, as in mmdet's DyHead. As in mmcv's kernel, the first
+numbers of each image are then read as a map of the output's size.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,9 +18,9 @@ from torch import Tensor
 
 from .kernel import compute_dtype, kernel
 
-# Outside of every feature map, and exact in half precision.
+# Outside every feature map, and exact in half precision.
 _OUTSIDE = 2.0**15
-# mmcv's names of the kernels' integers, in their order.
+# mmcv's names of the integer arguments, in the order of the kernels.
 _V1 = ("dH", "dW", "padH", "padW", "dilationH", "dilationW", "group", "deformable_group")
 _V2 = ("stride_h", "stride_w", "pad_h", "pad_w", "dilation_h", "dilation_w", *_V1[-2:])
 
@@ -34,7 +34,7 @@ def deform_conv_forward(
     ones: Tensor,
     **sizes: int,
 ) -> None:
-    """Writes ``output``."""
+    """Write ``output``."""
     output.copy_(_call("deform_conv2d", sizes, [input, weight, offset]))
 
 
@@ -48,10 +48,10 @@ def deform_conv_backward_input(
     columns: Tensor,
     **sizes: int,
 ) -> None:
-    """Adds to ``gradInput`` and writes ``gradOffset``.
+    """Add to ``gradInput``, and write ``gradOffset``.
 
-    torchvision's kernel computes the weight's gradient along with them. It is left at ``columns``,
-    a forward pass's own scratch buffer, for :func:`deform_conv_backward_parameters`, which follows.
+    torchvision's kernel also computes the gradient of the weight. It is attached to ``columns``, a
+    scratch buffer of the forward pass, for the next call, :func:`deform_conv_backward_parameters`.
     """
     grad_input, grad_weight, grad_offset, *_ = _backward(gradOutput, sizes, [input, weight, offset])
     gradInput += grad_input
@@ -69,10 +69,10 @@ def deform_conv_backward_parameters(
     scale: float,
     **sizes: int,
 ) -> None:
-    """Adds ``scale`` times the weight's gradient to ``gradWeight``."""
+    """Add ``scale`` times the gradient of the weight to ``gradWeight``."""
     grad = vars(columns).pop("weight_gradient", None)
     if grad is None:
-        weight = torch.zeros_like(gradWeight)  # its gradient does not depend on its value
+        weight = torch.zeros_like(gradWeight)  # the gradient does not depend on the weight
         grad = _backward(gradOutput, sizes, [input, weight, offset])[1]
     gradWeight.add_(grad, alpha=scale)
 
@@ -89,7 +89,7 @@ def modulated_deform_conv_forward(
     with_bias: bool,
     **sizes: int,
 ) -> None:
-    """Writes ``output``; ``bias``, ``(C_out,)``, is not read unless ``with_bias``."""
+    """Write ``output``; ``bias``, ``(C_out,)``, is only used if ``with_bias``."""
     offset, mask = (_shaped(tensor, output.shape) for tensor in (offset, mask))
     inputs = [input, weight, offset, mask, *([bias] if with_bias else [])]
     output.copy_(_call("deform_conv2d", sizes, inputs))
@@ -112,8 +112,7 @@ def modulated_deform_conv_backward(
     with_bias: bool,
     **sizes: int,
 ) -> None:
-    """Adds to ``grad_input``, ``grad_weight`` and ``grad_bias`` (if ``with_bias``), writes the
-    other two gradients."""
+    """Add to ``grad_input``, ``grad_weight``, ``grad_bias`` (``with_bias``); write the others."""
     offset, mask = (_shaped(tensor, grad_output.shape) for tensor in (offset, mask))
     by_input, by_weight, by_offset, by_mask, by_bias = _backward(
         grad_output, sizes, [input, weight, offset, mask]
@@ -129,10 +128,10 @@ def modulated_deform_conv_backward(
 
 
 def _shaped(tensor: Tensor, output: torch.Size) -> Tensor:
-    """Offset or mask as the kernel reads it: ``(N, C, H_out, W_out)``, from a map at least that."""
+    """Reshape an offset or mask of at least the output's size to ``(N, C, H_out, W_out)``."""
     size = output[2:]
     count = tensor.size(1) * size.numel()
-    if tensor.shape[2:] == size or tensor[0].numel() < count:  # the kernel refuses the latter
+    if tensor.shape[2:] == size or tensor[0].numel() < count:  # the kernel raises for too few
         return tensor
     return tensor.flatten(1)[:, :count].view(len(tensor), -1, *size)
 
@@ -144,9 +143,9 @@ def _geometry(sizes: Mapping[str, int]) -> list[int]:
 def _call(
     name: str, sizes: Mapping[str, int], inputs: Sequence[Tensor], grads: Sequence[Tensor] = ()
 ) -> Any:
-    """A kernel of torchvision's, of input, weight, offset and, if there are any, mask and bias.
+    """Call a kernel of torchvision with input, weight, offset and optionally mask and bias.
 
-    Offsets are passed without NaN, at which the kernel reads other memory, and infinity.
+    NaN and infinite offsets are replaced, because the kernel would read other memory.
     """
     input, weight, offset, *rest = inputs
     mask = rest[0] if rest else input.new_zeros(len(input), 1)
@@ -168,11 +167,11 @@ def _call(
 def _backward(
     grad_output: Tensor, sizes: Mapping[str, int], inputs: Sequence[Tensor]
 ) -> list[Tensor]:
-    """Gradients by input, weight, offset, mask and bias.
+    """Gradients of input, weight, offset, mask and bias.
 
-    A sample at exactly -1, as many are while the offsets are zero, reads 0. To the right of it
-    values fade in, and torchvision takes that slope for the offset's gradient; mmcv takes 0, the
-    slope to its left, as is done here.
+    Samples at exactly -1, which are common while offsets are zero, read 0. Values increase to the
+    right of -1 and are constant to the left. For the gradient of the offset, torchvision takes the
+    slope on the right; mmcv, and this function, take the slope on the left, 0.
     """
     grads = list(_call("_deform_conv2d_backward", sizes, inputs, [grad_output]))
     stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, _, groups = _geometry(sizes)
@@ -181,7 +180,7 @@ def _backward(
     offset = offset.to(grads[2].dtype).unflatten(1, (groups, taps_h, taps_w, 2))
 
     def grid(taps: int, dilation: int, size: int, stride: int, pad: int) -> Tensor:
-        """Where each tap of each output cell lies without an offset, ``(taps, size)``."""
+        """Coordinates of each kernel tap for each output cell, without offset, ``(taps, size)``."""
         tap = torch.arange(taps, device=offset.device)[:, None] * dilation
         return (tap + torch.arange(size, device=offset.device) * stride - pad).to(offset.dtype)
 

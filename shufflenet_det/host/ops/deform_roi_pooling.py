@@ -1,9 +1,9 @@
-"""Deformable RoI pooling (https://arxiv.org/abs/1703.06211): aligned RoIAlign by mean, whose bins
-are shifted by offsets.
+"""Deformable RoI pooling (https://arxiv.org/abs/1703.06211): RoIAlign with shifted bins.
 
-Shapes: input ``(N, C, H, W)``, rois ``(n, 5)``: index of the image and ``x1, y1, x2, y2`` in
-pixels, offset ``(n, 2, h, w)``, x before y, in parts of the RoI over ``gamma``, or empty for none,
-output ``(n, C, h, w)``. Half precision is computed in float32. What is malformed is as in RoIAlign.
+Shapes: input ``(N, C, H, W)``; rois ``(n, 5)``, image index and ``x1, y1, x2, y2`` in pixels;
+offset ``(n, 2, h, w)``, x before y, as fractions of the RoI's size divided by ``gamma``, or empty;
+output ``(n, C, h, w)``. Half precision is computed in float32. Malformed RoIs are handled as in
+RoIAlign.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,14 +17,14 @@ from torch import Tensor
 from .kernel import compute_dtype, forward, gradients
 from .rois import readable_rois
 
-# Samples of all channels held at once; bounds memory to a few hundred MiB.
+# Maximum number of samples of all channels in memory, a few hundred MiB.
 _SAMPLES_AT_ONCE = 2**25
 
 
 def deform_roi_pool_forward(
     input: Tensor, rois: Tensor, offset: Tensor, output: Tensor, **sizes: Any
 ) -> None:
-    """Writes the mean of each bin's samples."""
+    """Write the mean of the samples of each bin."""
     output.zero_()
     for image, part, pool, shift in _parts(input, rois, offset, **sizes):
         output[part] = forward(pool, input[image], shift).to(output.dtype)
@@ -39,10 +39,10 @@ def deform_roi_pool_backward(
     grad_offset: Tensor,
     **sizes: Any,
 ) -> None:
-    """Adds to ``grad_input`` and, unless it is empty, writes ``grad_offset``.
+    """Add to ``grad_input``, and write ``grad_offset`` unless it is empty.
 
-    The offset has no gradient where a sample lies beyond the first or last row or column, as the
-    value does not change there. mmcv's kernel takes the slope between the first two.
+    Samples beyond the first or last row or column give no gradient to the offset, because the value
+    is constant there. mmcv's kernel takes the slope between the first two rows or columns.
     """
     for image, part, pool, shift in _parts(input, rois, offset, **sizes):
         by_feature, by_shift = gradients(pool, (input[image], shift), grad_output[part])
@@ -61,12 +61,12 @@ def _parts(
     sampling_ratio: int,
     gamma: float,
 ) -> Iterator[tuple[int, Tensor, Callable[..., Tensor], Tensor]]:
-    """RoIs of one image and as many samples a bin.
+    """Group the RoIs by image and number of samples per bin.
 
     Yields:
-        Index of the image, indices of the RoIs ``(k,)``, what pools them from a feature map and
-        shifts, and the shifts ``(k, 2, h, w)``: zeros where there are no offsets; NaN moves a bin
-        out of the map.
+        Index of the image, indices of the RoIs ``(k,)``, a function that pools them from a feature
+        map and shifts, and the shifts ``(k, 2, h, w)``, zeros without offsets. NaN moves a bin out
+        of the map.
     """
     rois = readable_rois(rois, input.shape, spatial_scale, cut=sampling_ratio <= 0)
     shape = pooled_height, pooled_width
@@ -93,7 +93,7 @@ def _parts(
 def _pool(
     corners: Tensor, grid: tuple[int, int], gamma: float, feature: Tensor, shift: Tensor
 ) -> Tensor:
-    """Bins ``(k, C, h, w)`` of RoIs of one feature map ``(C, H, W)``, ``grid`` samples in each."""
+    """Bins ``(k, C, h, w)`` of RoIs on a feature map ``(C, H, W)``, with ``grid`` samples each."""
     axes = []  # coordinates in cells of x, (k, h, w, 1, samples), and of y, (k, h, w, samples, 1)
     for axis, (samples, dim) in enumerate(zip(grid, (3, 2), strict=True)):
         bins = shift.size(dim)
@@ -106,7 +106,7 @@ def _pool(
         axes.append(places.unsqueeze(-2 if axis == 0 else -1))
     x, y = axes
     inside = (x >= -1) & (x <= feature.size(2)) & (y >= -1) & (y <= feature.size(1))
-    # grid_sample counts the map from -1 to 1, borders of cells included.
+    # In grid_sample, the map extends from -1 to 1, including the borders of the outer cells.
     scaled = (2 * x + 1) / feature.size(2) - 1, (2 * y + 1) / feature.size(1) - 1
     points = torch.stack(torch.broadcast_tensors(*scaled), dim=-1)
     values = F.grid_sample(

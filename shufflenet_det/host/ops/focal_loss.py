@@ -1,9 +1,8 @@
-"""Focal loss over sigmoid scores (https://arxiv.org/abs/1708.02002).
+"""Focal loss of sigmoid scores (https://arxiv.org/abs/1708.02002).
 
-Shapes: input, output and gradient ``(N, C)``, the input as logits; target ``(N,)``, int64; weight
-``(C,)``, of the row of each label, or empty for none. A label outside ``0 … C - 1`` is the
-background. It has no class weight; mmcv reads one from outside the tensor. Half precision is
-computed in float32.
+Shapes: input (logits), output and gradient ``(N, C)``; target ``(N,)``, int64; weight ``(C,)``, by
+the label of each row, or empty. A label outside ``0 … C - 1`` is background and has no class
+weight; mmcv reads it from outside the tensor. Half precision is computed in float32.
 """
 
 import torch
@@ -11,21 +10,21 @@ from torch import Tensor
 
 from .kernel import compute_dtype
 
-# Smallest normal float32: mmcv's floor under each logarithm, in every precision.
+# Smallest normal float32: mmcv's lower limit for logarithms, in all precisions.
 _TINY = torch.finfo(torch.float32).tiny
 
 
 def sigmoid_focal_loss_forward(
     input: Tensor, target: Tensor, weight: Tensor, output: Tensor, gamma: float, alpha: float
 ) -> None:
-    """Writes the loss of each score.
+    """Write the loss of each score.
 
     Raises:
         ValueError: A label is greater than ``C``.
     """
     classes = input.size(1)
     if target.numel() and (greatest := int(target.max())) > classes:
-        raise ValueError(f"labels go up to {classes}, got {greatest}")
+        raise ValueError(f"label {greatest}: must be at most {classes}, the background")
     p = input.to(compute_dtype(input)).sigmoid()
     negative = (1 - p).clamp(min=_TINY).log().mul_(p.pow(gamma)).mul_(alpha - 1)
     p = p.gather(1, _labels(target, classes))
@@ -36,7 +35,7 @@ def sigmoid_focal_loss_forward(
 def sigmoid_focal_loss_backward(
     input: Tensor, target: Tensor, weight: Tensor, grad_input: Tensor, gamma: float, alpha: float
 ) -> None:
-    """Writes the derivative of each score's loss by its logit."""
+    """Write the gradient of each score's loss by its logit."""
     p = input.to(compute_dtype(input)).sigmoid()
     q = 1 - p
     negative = q.clamp(min=_TINY).log().mul_(q).mul_(gamma).sub_(p)
@@ -48,12 +47,12 @@ def sigmoid_focal_loss_backward(
 
 
 def _labels(target: Tensor, classes: int) -> Tensor:
-    """Labels that can be looked up, ``(N, 1)``."""
+    """Labels clamped to valid indices, ``(N, 1)``."""
     return target[:, None].clamp(0, classes - 1)
 
 
 def _combined(negative: Tensor, positive: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """``negative``, ``(N, C)``, with ``positive``, ``(N, 1)``, at the labels, and weighted."""
+    """Put ``positive``, ``(N, 1)``, into ``negative``, ``(N, C)``, at the labels; apply weights."""
     classes = negative.size(1)
     label = _labels(target, classes)
     known = label == target[:, None]

@@ -1,4 +1,4 @@
-"""How the ops call torchvision's compiled kernels, and what PyTorch differentiates itself."""
+"""Call torchvision's compiled kernels, or functions that PyTorch differentiates."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,20 +9,20 @@ from torch import Tensor
 
 
 def compute_dtype(tensor: Tensor, cuda_half: bool = False) -> torch.dtype:
-    """The dtype to compute in: float64 as it is, everything else in float32.
+    """The dtype to compute in: float64 for float64, otherwise float32.
 
-    ``cuda_half`` lets float16 on CUDA stay float16, as in mmcv, for ops whose CUDA kernel in
-    torchvision takes it. Its CPU kernels lack float16, bfloat16, or both.
+    With ``cuda_half``, float16 on CUDA stays float16, as in mmcv, for ops whose CUDA kernel in
+    torchvision supports it. torchvision's CPU kernels lack float16, bfloat16, or both.
     """
     half = cuda_half and tensor.is_cuda and tensor.dtype == torch.float16
     return tensor.dtype if half or tensor.dtype == torch.float64 else torch.float32
 
 
 def kernel(name: str, dtype: torch.dtype, *args: Any) -> Any:
-    """Calls ``torch.ops.torchvision.<name>`` with its floating-point tensors cast to ``dtype``.
+    """Call ``torch.ops.torchvision.<name>`` with floating-point tensors cast to ``dtype``.
 
-    The first argument must be a tensor. Autocast is off meanwhile, or torchvision would do the
-    work in float32 whatever the dtype.
+    The first argument must be a tensor. Autocast is disabled, because torchvision would otherwise
+    compute in float32.
     """
     cast = (
         arg.to(dtype) if isinstance(arg, Tensor) and arg.is_floating_point() else arg
@@ -33,7 +33,7 @@ def kernel(name: str, dtype: torch.dtype, *args: Any) -> Any:
 
 
 def forward(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
-    """``function(*inputs)``, written in PyTorch, in ``compute_dtype`` and without autocast."""
+    """Call a PyTorch ``function(*inputs)`` in ``compute_dtype``, without autocast."""
     dtype = compute_dtype(inputs[0])
     with torch.autocast(inputs[0].device.type, enabled=False):
         return function(*(tensor.to(dtype) for tensor in inputs))
@@ -42,7 +42,7 @@ def forward(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
 def gradients(
     function: Callable[..., Tensor], inputs: Sequence[Tensor], grad_output: Tensor
 ) -> tuple[Tensor, ...]:
-    """Gradients of ``function(*inputs)`` by each of ``inputs``, computed in ``compute_dtype``."""
+    """Gradients of ``function(*inputs)`` for each input, computed in ``compute_dtype``."""
     dtype = compute_dtype(grad_output)
     leaves = [tensor.detach().to(dtype).requires_grad_() for tensor in inputs]
     with torch.enable_grad(), torch.autocast(grad_output.device.type, enabled=False):

@@ -1,8 +1,7 @@
-"""Convolution at the cells of a mask alone, for guided anchoring
-(https://arxiv.org/abs/1901.03278).
+"""Convolution at the cells of a mask only, for guided anchoring (https://arxiv.org/abs/1901.03278).
 
-Shapes: ``im`` ``(1, C, H, W)``; ``mask_h_idx`` and ``mask_w_idx``, rows and columns of the output's
-cells, ``(n,)``.
+Shapes: ``im`` ``(1, C, H, W)``; ``mask_h_idx`` and ``mask_w_idx`` ``(n,)``, rows and columns of the
+output cells.
 """
 
 import torch.nn.functional as F
@@ -12,7 +11,7 @@ from torch import Tensor
 def masked_im2col_forward(
     im: Tensor, mask_h_idx: Tensor, mask_w_idx: Tensor, col: Tensor, **sizes: int
 ) -> None:
-    """Writes what the kernel covers at each of the mask's cells, ``(C · kernel's cells, n)``."""
+    """Write the input under the kernel at each cell of the mask, ``(C · kernel's cells, n)``."""
     kernel, pad = ((sizes[f"{name}_h"], sizes[f"{name}_w"]) for name in ("kernel", "pad"))
     height = im.size(2) + 2 * pad[0] - kernel[0] + 1
     columns = F.unfold(im, kernel, padding=pad).view(len(col), height, -1)  # (…, H_out, W_out)
@@ -22,5 +21,5 @@ def masked_im2col_forward(
 def masked_col2im_forward(
     col: Tensor, mask_h_idx: Tensor, mask_w_idx: Tensor, im: Tensor, **sizes: int
 ) -> None:
-    """Writes ``col``, ``(C, n)``, into the mask's cells of ``im``."""
+    """Write ``col``, ``(C, n)``, to the mask's cells of ``im``."""
     im[0, :, mask_h_idx, mask_w_idx] = col

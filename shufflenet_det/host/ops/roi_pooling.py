@@ -1,12 +1,12 @@
 """RoIAlign by mean (https://arxiv.org/abs/1703.06870) and RoIPool
 (https://arxiv.org/abs/1504.08083).
 
-Shapes: input ``(N, C, H, W)``, rois ``(n, 5)``: index of the image and ``x1, y1, x2, y2`` in
-pixels, output ``(n, C, h, w)``, argmax like it. A RoI with NaN or infinity gives 0, and no
-gradient. All functions raise IndexError for a RoI of an image that is not in the batch.
+Shapes: input ``(N, C, H, W)``; rois ``(n, 5)``, image index and ``x1, y1, x2, y2`` in pixels;
+output and argmax ``(n, C, h, w)``. A RoI with NaN or infinity gives 0 and no gradient. All
+functions raise IndexError for a RoI of an image outside the batch.
 
-torchvision rounds a RoI to whole cells before RoIPool divides it into bins, mmcv divides first. So
-the bins are computed here, and each of them is handed to torchvision's kernel as a RoI of one bin.
+In RoIPool, torchvision rounds a RoI to cells and then divides it into bins, but mmcv divides first.
+Therefore the bins are computed here, and torchvision's kernel gets each bin as a RoI with one bin.
 """
 
 from typing import Any
@@ -17,17 +17,17 @@ from torch import Tensor
 from .kernel import compute_dtype, kernel
 from .rois import bins_of, readable_rois
 
-# Values of RoIPool's output that are computed at once; bounds the copies to about 200 MiB.
+# Maximum number of output values of RoIPool in one kernel call; limits copies to 200 MiB.
 _VALUES_AT_ONCE = 2**24
 
 
 def roi_align_forward(
     input: Tensor, rois: Tensor, output: Tensor, argmax_y: Tensor, argmax_x: Tensor, **sizes: Any
 ) -> None:
-    """Writes ``output``, 0 where a bin has no sample.
+    """Write ``output``, with 0 for bins without samples.
 
-    With a ``sampling_ratio`` of 0, that is one sample a cell, a box is cut that reaches far beyond
-    the map; mmcv takes all memory for it.
+    With ``sampling_ratio=0``, one sample per cell, boxes that extend far beyond the map are
+    clipped, because mmcv would use all memory for them.
     """
     rois, scale, size, sampling = _aligned(rois, input.shape, sizes)
     dtype = compute_dtype(input, cuda_half=True)
@@ -42,7 +42,7 @@ def roi_align_backward(
     grad_input: Tensor,
     **sizes: Any,
 ) -> None:
-    """Adds the gradient of :func:`roi_align_forward` to ``grad_input``."""
+    """Add the gradient of :func:`roi_align_forward` to ``grad_input``."""
     shape = grad_input.shape
     rois, scale, size, sampling = _aligned(rois, shape, sizes)
     dtype = compute_dtype(grad_output, cuda_half=True)
@@ -54,11 +54,11 @@ def roi_align_backward(
 def _aligned(
     rois: Tensor, shape: torch.Size, sizes: dict[str, Any]
 ) -> tuple[Tensor, float, tuple[int, int], tuple[int, bool]]:
-    """Readable RoIs, cells per pixel, bins, and how samples are taken."""
+    """Safe RoIs, cells per pixel, numbers of bins, and the sampling arguments."""
     if sizes["pool_mode"] != 1:
         raise NotImplementedError(
-            "RoIAlign with pool_mode='max' is not carried by shufflenet_det and needs a compiled "
-            "mmcv; no detector of mmdet's has it"
+            "RoIAlign with pool_mode='max' needs a compiled mmcv, because shufflenet_det does not "
+            "implement it; mmdet's detectors do not use it"
         )
     scale, ratio = sizes["spatial_scale"], sizes["sampling_ratio"]
     rois = readable_rois(rois, shape, scale, cut=ratio <= 0)
@@ -69,10 +69,10 @@ def _aligned(
 def roi_pool_forward(
     input: Tensor, rois: Tensor, output: Tensor, argmax: Tensor, spatial_scale: float, **sizes: int
 ) -> None:
-    """Writes the greatest value of each bin, and its cell, ``y * W + x``.
+    """Write the maximum of each bin to ``output``, and its cell ``y * W + x`` to ``argmax``.
 
-    They are 0 and -1 where a bin is empty. mmcv's cell is 0 there if the RoI has no area, and the
-    gradient of all its bins goes there.
+    An empty bin gives 0 and -1. For a RoI without area, mmcv gives cell 0, which then gets the
+    gradient of all bins.
     """
     rois = readable_rois(rois, input.shape, spatial_scale, cut=False)
     at_once = max(1, _VALUES_AT_ONCE // max(1, output[:1].numel()))
@@ -90,7 +90,7 @@ def roi_pool_backward(
     spatial_scale: float,
     **sizes: int,
 ) -> None:
-    """Adds the gradient of :func:`roi_pool_forward` to ``grad_input``."""
+    """Add the gradient of :func:`roi_pool_forward` to ``grad_input``."""
     rois = readable_rois(rois, grad_input.shape, spatial_scale, cut=False)
     grad_input += kernel(
         "_roi_pool_backward",

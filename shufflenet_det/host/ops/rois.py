@@ -1,8 +1,7 @@
-"""RoIs that torchvision's kernels can read.
+"""Make RoIs safe for torchvision's kernels, which do not check their input.
 
-They trust their input: an image's index out of range, or a coordinate that is no number, lets them
-read and write other memory or end the process, and a box of millions of cells with one sample a
-cell takes all memory.
+An invalid image index or a NaN coordinate makes the kernels access other memory or crash. A box of
+millions of cells with one sample per cell uses all memory.
 """
 
 from collections.abc import Sequence
@@ -12,40 +11,40 @@ from torch import Tensor
 
 from .kernel import compute_dtype
 
-# Where a RoI is put that has no place: outside of every feature map.
+# The position of RoIs with invalid coordinates: outside every feature map.
 _OUTSIDE = -(2.0**20)
-# Coordinates from here on overflow when the kernels compute with them.
+# Larger coordinates overflow in the kernels.
 _TOO_FAR = 2.0**60
-# A box is followed so many cells beyond the map, or the map's own side if that is more.
+# Boxes are clipped this many cells beyond the map, or by the map's longer side if that is more.
 _BEYOND = 256
 
 
 def readable_rois(rois: Tensor, shape: torch.Size, spatial_scale: float, cut: bool) -> Tensor:
-    """The RoIs, changed only where a kernel could not read them.
+    """Change the RoIs that a kernel cannot process safely.
 
     Args:
-        rois: ``(n, 5)``: index of the image, ``x1, y1, x2, y2`` in pixels.
+        rois: ``(n, 5)``: image index and ``x1, y1, x2, y2`` in pixels.
         shape: ``(N, C, H, W)`` of the feature map.
-        spatial_scale: cells of the map per pixel.
-        cut: cuts what reaches far beyond the map: for one sample a cell, most of them outside.
+        spatial_scale: Cells of the map per pixel.
+        cut: Clip boxes that extend far beyond the map, for one sample per cell.
 
     Returns:
-        ``rois`` itself in the usual case. A RoI with NaN, infinity or a number near it is moved out
-        of the map: samples that are not inside are 0.
+        Usually ``rois`` unchanged. RoIs with NaN, infinite or very large coordinates are moved out
+        of the map, where samples are 0.
 
     Raises:
-        IndexError: a RoI names an image that is not in the batch.
-        ValueError: the map has no cells.
+        IndexError: A RoI has the index of an image outside the batch.
+        ValueError: The feature map is empty.
     """
     if 0 in shape[2:]:
-        raise ValueError(f"RoIs of a feature map without cells, of shape {tuple(shape)}")
+        raise ValueError(f"the feature map of the RoIs is empty: shape {tuple(shape)}")
     if len(rois) == 0:
         return rois
     lowest, highest = (bound.tolist() for bound in rois.detach().aminmax(dim=0))
     if not (lowest[0] > -1 and highest[0] < shape[0]):
         raise IndexError(
-            f"RoIs are of images {lowest[0]:g} to {highest[0]:g}, and the batch has images 0 to "
-            f"{shape[0] - 1}"
+            f"RoIs have image indices {lowest[0]:g} to {highest[0]:g}, but the batch has images 0 "
+            f"to {shape[0] - 1}"
         )
     side = max(shape[2:])
     reach = max(side, _BEYOND)
@@ -64,20 +63,20 @@ def readable_rois(rois: Tensor, shape: torch.Size, spatial_scale: float, cut: bo
 def bins_of(
     rois: Tensor, cells: Sequence[int], size: Sequence[int], spatial_scale: float
 ) -> Tensor:
-    """The bins of RoIPool as RoIs on the map: index of the image and first and last cells.
+    """The bins of RoIPool as RoIs on the map: image index, first cell and last cell.
 
     Args:
-        rois: ``(n, 5)``.
+        rois: RoIs in pixels, ``(n, 5)``.
         cells: Height and width of the map.
-        size: Bins of a RoI, h and w.
+        size: Numbers of bins of a RoI, h and w.
         spatial_scale: Cells per pixel.
 
     Returns:
-        ``(n, h, w, 5)``; an empty bin lies out of the map.
+        ``(n, h, w, 5)``; an empty bin is outside the map.
     """
     start = rois[:, [2, 1]] * spatial_scale  # (n, 2), y before x
     end = (rois[:, [4, 3]] + 1) * spatial_scale
-    first, last = [], []  # cells of each bin, y and x, in shapes that make (n, h, w) of both
+    first, last = [], []  # cells of each bin, y and x, which broadcast to (n, h, w)
     for axis, shape in enumerate(((-1, size[0], 1), (-1, 1, size[1]))):
         edge = torch.arange(size[axis] + 1, dtype=rois.dtype, device=rois.device)
         edges = edge * ((end - start)[:, axis, None] / size[axis]) + start[:, axis, None]

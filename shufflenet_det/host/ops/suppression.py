@@ -1,7 +1,7 @@
-"""Non-maximum suppression: greedy, soft, and with the suppressed boxes listed.
+"""Non-maximum suppression: greedy, soft, and with lists of the suppressed boxes.
 
-Shapes: boxes ``(n, 4)``, ``x1, y1, x2, y2``; scores ``(n,)``. With an offset of 0 or 1 a box is
-``x2 - x1 + offset`` wide and ``y2 - y1 + offset`` high.
+Shapes: boxes ``(n, 4)``, ``x1, y1, x2, y2``; scores ``(n,)``. The size of a box is
+``x2 - x1 + offset`` by ``y2 - y1 + offset``, with an offset of 0 or 1.
 """
 
 import numpy as np
@@ -12,8 +12,11 @@ from .kernel import compute_dtype, kernel
 
 
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:
-    """Indices, ``(k,)``, of the boxes whose IoU with every kept one of higher score is at most the
-    threshold, which is rounded to the boxes' precision, as mmcv does."""
+    """Indices, ``(k,)``, of the boxes that greedy NMS keeps.
+
+    A box is kept if its IoU with each kept box of higher score is at most the threshold, which is
+    rounded to the precision of the boxes, as in mmcv.
+    """
     if boxes.numel() == 0:
         return boxes.new_empty(0, dtype=torch.long)
     dtype = compute_dtype(boxes)
@@ -33,27 +36,30 @@ def softnms(
     method: int,
     offset: int,
 ) -> Tensor:
-    """Soft-NMS (https://arxiv.org/abs/1704.04503): lowers the scores of overlapping boxes.
+    """Soft-NMS (https://arxiv.org/abs/1704.04503): lower the scores of overlapping boxes.
 
     Args:
-        boxes: On the CPU, like all tensors here.
-        scores: Of the boxes.
-        dets: ``(n, 5)``; the first ``k`` rows receive the kept boxes and their new scores.
-        iou_threshold: Overlap from which a score is lowered; not used by method 2.
-        sigma: Width of method 2's Gaussian.
-        min_score: A box is dropped as soon as its lowered score is below this.
+        boxes: Boxes on the CPU, like all tensors of this function.
+        scores: Scores of the boxes.
+        dets: ``(n, 5)``; the kept boxes and their new scores are written to the first ``k`` rows.
+        iou_threshold: Minimum IoU to lower a score; not used by method 2.
+        sigma: Width of the Gaussian of method 2.
+        min_score: A box is dropped when its score falls below this value.
         method: 0 sets the score to 0, 1 multiplies it by ``1 - IoU``, 2 by ``exp(-IoU² / sigma)``.
-        offset: See above.
+        offset: See the head of this module.
 
     Returns:
-        Indices of the kept boxes in the order in which they were picked, ``(k,)``, int64.
+        Indices of the kept boxes in the order of selection, ``(k,)``, int64.
     """
     dtype = compute_dtype(boxes)
     x1, y1, x2, y2 = boxes.detach().to(dtype).numpy().T
     area = (x2 - x1 + offset) * (y2 - y1 + offset)
     table = np.stack([x1, y1, x2, y2, scores.detach().to(dtype).numpy(), area])  # (6, n)
     index = np.arange(len(area))
-    kept, left = 0, len(area)  # columns before `kept` are picked, those from `left` on dropped
+    kept, left = (
+        0,
+        len(area),
+    )  # columns before `kept` are selected, from `left` on dropped
     while kept < left:
         best = kept + _first_best(table[4, kept:left])
         table[:, [kept, best]] = table[:, [best, kept]]
@@ -78,11 +84,11 @@ def softnms(
 
 
 def nms_match(dets: Tensor, iou_threshold: float) -> list[list[int]]:
-    """NMS of ``x1, y1, x2, y2, score``, ``(n, 5)``, on the CPU, from the threshold on.
+    """NMS of ``x1, y1, x2, y2, score``, ``(n, 5)``, on the CPU, with the groups of boxes.
 
     Returns:
-        A group for each kept box, by falling score: its index, then those of the boxes that it
-        suppresses, by falling score.
+        A group for each kept box, by descending score: its index, and then the indices of the boxes
+        that it suppresses (IoU equal to the threshold or higher), by descending score.
     """
     dets = dets.detach().to(compute_dtype(dets))
     boxes = dets[:, :4].numpy().T
@@ -101,7 +107,7 @@ def nms_match(dets: Tensor, iou_threshold: float) -> list[list[int]]:
 def _ious(
     box: np.ndarray, area: np.ndarray, boxes: np.ndarray, areas: np.ndarray, offset: int
 ) -> np.ndarray:
-    """IoU of one box ``(4,)`` with each of ``(4, n)``; NaN between two boxes without area."""
+    """IoU of one box ``(4,)`` with boxes ``(4, n)``; NaN for two boxes without area."""
     width = np.minimum(box[2], boxes[2]) - np.maximum(box[0], boxes[0]) + offset
     height = np.minimum(box[3], boxes[3]) - np.maximum(box[1], boxes[1]) + offset
     overlap = np.maximum(width, 0) * np.maximum(height, 0)
@@ -110,7 +116,7 @@ def _ious(
 
 
 def _first_best(score: np.ndarray) -> int:
-    """Position of the highest score: the first of equals, and a NaN only if it stands first."""
+    """Position of the highest score: the first of equal ones; a NaN only in first position."""
     best = int(score.argmax())  # the first NaN, if there is one
     if best and np.isnan(score[best]):
         best = int(np.nanargmax(score))
@@ -118,9 +124,9 @@ def _first_best(score: np.ndarray) -> int:
 
 
 def _close_gaps(keep: np.ndarray) -> np.ndarray:
-    """Positions that are kept, in mmcv's order: the last one moves into the first gap, and so on.
+    """Kept positions in mmcv's order: the last one moves into the first gap, and so on.
 
-    The order decides which of two boxes with equal scores is picked first.
+    The order decides which of two boxes with equal scores is selected first.
     """
     order = np.arange(len(keep))
     count = int(keep.sum())

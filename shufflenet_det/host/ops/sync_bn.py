@@ -1,7 +1,7 @@
-"""The parts of mmcv's synchronised batch normalisation, between which it calls ``all_reduce``.
+"""The steps of mmcv's synchronised batch normalisation; mmcv calls ``all_reduce`` between them.
 
-Shapes: input, output and their gradients ``(N, C, H · W)``, all else ``(C,)``, but ``norm``,
-which is like the input. Statistics are float32, as in mmcv.
+Shapes: input, output, their gradients and ``norm`` ``(N, C, H · W)``; all others ``(C,)``.
+Statistics are float32, as in mmcv.
 """
 
 from torch import Tensor
@@ -10,12 +10,12 @@ _DIMS = (0, 2)
 
 
 def sync_bn_forward_mean(input: Tensor, mean: Tensor) -> None:
-    """Writes the channels' means."""
+    """Write the mean of each channel."""
     mean.copy_(input.float().mean(_DIMS))
 
 
 def sync_bn_forward_var(input: Tensor, mean: Tensor, var: Tensor) -> None:
-    """Writes the channels' mean squared distances from ``mean``."""
+    """Write the variance of each channel around ``mean``."""
     var.copy_((input.float() - mean[:, None]).square().mean(_DIMS))
 
 
@@ -34,8 +34,10 @@ def sync_bn_forward_output(
     momentum: float | Tensor,
     group_size: int,
 ) -> None:
-    """Writes the normalised input into ``norm``, scaled and shifted into ``output``, and ``std``;
-    moves the running statistics, the variance's being that of a sample."""
+    """Write the normalised input to ``norm``, the scaled and shifted input to ``output``; ``std``.
+
+    The running statistics are updated, with the unbiased variance.
+    """
     std.copy_((var + eps).sqrt())
     norm.copy_((input.float() - mean[:, None]) / std[:, None])
     scaled = norm if weight is None or bias is None else norm * weight[:, None] + bias[:, None]
@@ -50,7 +52,7 @@ def sync_bn_forward_output(
 def sync_bn_backward_param(
     grad_output: Tensor, norm: Tensor, grad_weight: Tensor, grad_bias: Tensor
 ) -> None:
-    """Writes the gradients by weight and bias, summed over the process's own cells."""
+    """Write the gradients of weight and bias, summed over the cells of this process."""
     grad_weight.copy_((grad_output.float() * norm).sum(_DIMS))
     grad_bias.copy_(grad_output.float().sum(_DIMS))
 
@@ -64,7 +66,7 @@ def sync_bn_backward_data(
     std: Tensor,
     grad_input: Tensor,
 ) -> None:
-    """Writes the gradient by the input, through the statistics too."""
+    """Write the gradient of the input, including the gradient through the statistics."""
     count = norm.numel() // norm.size(1)
     through = (grad_weight[:, None] * norm + grad_bias[:, None]) / count
     grad_input.copy_((grad_output.float() - through) * (weight / std)[:, None])
