@@ -2,11 +2,11 @@
 
 A sub-command is a module of this package. Its docstring's first line is the help text,
 ``EXAMPLE`` is one command line, ``add_arguments(parser)`` declares the arguments and
-``run(args)`` does the work. Nothing but the standard library is imported before ``run``, so
-``--help`` is quick.
+``run(args)`` does the work. Only the standard library is imported before ``run``, so ``--help`` is
+quick.
 
-A user's mistake becomes one sentence and exit status 2 (:mod:`._mistakes`), a defect of ours keeps
-its traceback and status 1, and ``SHUFFLENET_DET_TRACEBACK=1`` shows the traceback of everything.
+A user's mistake becomes one sentence and exit status 2 (:mod:`._mistakes`). A bug shows its
+traceback and exits with status 1. ``SHUFFLENET_DET_TRACEBACK=1`` always shows the traceback.
 """
 
 import argparse
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run_tool(name: str, arguments: Sequence[str] | None = None) -> int:
-    """Run one sub-command as a program of its own, as the files under ``tools/`` do."""
+    """Run one sub-command as a separate program, as the files in ``tools/`` do."""
     module = importlib.import_module(f"{__name__}.{name.replace('-', '_')}")
     parser = argparse.ArgumentParser(**_texts(module))
     _fill(parser, module)
@@ -67,10 +67,10 @@ def _run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> in
         status = args.run(args) or 0
         sys.stdout.flush()
         return status
-    except BrokenPipeError:  # the reader of a pipe, such as head, wants no more
+    except BrokenPipeError:  # the reader of the pipe, such as head, has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except KeyboardInterrupt as error:  # a command that can continue says how in its message
+    except KeyboardInterrupt as error:  # its message says how to resume, if that is possible
         if os.environ.get(SHOW_TRACEBACK):
             raise
         print(f"{args.parser.prog}: {str(error) or 'interrupted'}", file=sys.stderr)

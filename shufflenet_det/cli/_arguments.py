@@ -1,4 +1,4 @@
-"""The flags that sub-commands share, named as mmdet names them."""
+"""The flags that sub-commands share, with mmdet's names."""
 
 import argparse
 import os
@@ -6,14 +6,14 @@ from typing import Any
 
 
 def key_value(word: str) -> str:
-    """The ``type`` of a word of ``--cfg-options``, which :func:`parse_options` takes apart."""
+    """Check a word of ``--cfg-options``, which :func:`parse_options` will parse."""
     if "=" not in word:
         raise argparse.ArgumentTypeError(f"must be KEY=VALUE, not {word!r}")
     return word
 
 
 def parse_options(words: list[str]) -> dict[str, Any]:
-    """The overrides by dotted key of words KEY=VALUE, with mmengine's syntax of values."""
+    """Parse words KEY=VALUE, in mmengine's syntax, to overrides by dotted key."""
     from mmengine.config import DictAction
 
     parser = argparse.ArgumentParser()
@@ -22,7 +22,7 @@ def parse_options(words: list[str]) -> dict[str, Any]:
 
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:
-    """``--cfg-options``, a list of words KEY=VALUE."""
+    """Add ``--cfg-options``, a list of words KEY=VALUE."""
     parser.add_argument(
         "--cfg-options",
         nargs="+",
@@ -36,7 +36,7 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_run_arguments(parser: argparse.ArgumentParser, config: str | None = None) -> None:
-    """Add the arguments that training and testing share; ``config`` is its ``nargs``."""
+    """Add the arguments that training and testing share; ``config`` is the ``nargs`` of CONFIG."""
     parser.add_argument(
         "config",
         nargs=config,
@@ -53,11 +53,11 @@ def add_run_arguments(parser: argparse.ArgumentParser, config: str | None = None
         "--launcher",
         choices=["none", "pytorch", "slurm", "mpi"],
         default="none",
-        help="what started the processes of a distributed run (%(default)s)",
+        help="the launcher of a distributed run (%(default)s)",
     )
     parser.add_argument(
         "--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS
-    )  # old launchers set it
+    )  # set by old launchers
 
 
 def add_training_arguments(parser: argparse.ArgumentParser) -> None:
@@ -73,7 +73,7 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_options(args: argparse.Namespace) -> dict[str, Any]:
-    """What :func:`add_run_arguments` reads, for the function that reads the config."""
+    """The arguments of :func:`add_run_arguments`, as keywords for the config's loader."""
     os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
     names = ("work_dir", "launcher", "demo")
     return {"cfg_options": parse_options(args.cfg_options)} | {n: getattr(args, n) for n in names}

@@ -1,8 +1,7 @@
-"""Which exceptions are a user's mistake, and the one sentence that each becomes.
+"""Turn an exception that a user's mistake has caused into one sentence.
 
-A mistake is what our code, or a library, has looked for and raised on purpose, what the
-operating system refuses, and a wrong argument in a config. Everything else is a defect of ours
-and shows its traceback.
+These are exceptions that our code or a library raises on purpose, errors of the operating system,
+and wrong arguments in a config. Every other exception is a bug and shows its traceback.
 """
 
 import dis
@@ -16,7 +15,7 @@ from types import TracebackType
 SHOW_TRACEBACK = "SHUFFLENET_DET_TRACEBACK"
 _OURS = __package__.partition(".")[0]
 _RAISED_ON_PURPOSE = (ValueError, TypeError, KeyError, RuntimeError, AssertionError)
-# What torch puts before the message of an error in a data-loading process.
+# torch's text before the message of an error in a data-loading process.
 _IN_WORKER = re.compile(r"Caught \w+ in .*?process \d+\.\s+Original Traceback", re.DOTALL)
 _WORKER_DIED = re.compile(
     r"DataLoader worker \(pid\(?s?\)? ?[\d, ]+\) (is killed by signal: [\w ]+|exited unexpectedly)"
@@ -24,14 +23,7 @@ _WORKER_DIED = re.compile(
 
 
 def sentence(error: BaseException) -> str | None:
-    """The one sentence for a user's mistake.
-
-    Args:
-        error: What was raised.
-
-    Returns:
-        The sentence; None for a defect, whose traceback is wanted.
-    """
+    """One sentence for a user's mistake; None for a bug."""
     for one in _chain(error):
         if died := _WORKER_DIED.search(str(one)):
             return (
@@ -45,7 +37,7 @@ def sentence(error: BaseException) -> str | None:
     if isinstance(error, OSError):
         return _text(error)
     if _IN_WORKER.search(str(error)):
-        # The traceback of the process is text: its last entry is where the error was raised.
+        # The traceback of the process is text. The error was raised at its last entry.
         place = re.findall(r'File "([^"]+)", line \d+, in .*\n +(raise\b)?', str(error))[-1]
         return _phrase(error, raised=bool(place[1]), file=place[0])
     if isinstance(error, ImportError):
@@ -60,7 +52,7 @@ def sentence(error: BaseException) -> str | None:
 
 
 def _of_the_extra() -> set[str]:
-    """The modules that the extra lite brings."""
+    """The names of the modules in the extra ``mmdet``."""
     with suppress(PackageNotFoundError):
         lines = [line for line in requires(_OURS) or () if 'extra == "mmdet"' in line]
         return {re.split(r"[^\w-]", line)[0].replace("-", "_") for line in lines}
@@ -79,9 +71,9 @@ def _phrase(error: BaseException, *, raised: bool, file: str) -> str | None:
 
 
 def _is_wrong_argument(error: BaseException, frames: list[TracebackType]) -> bool:
-    """Whether mmengine called a class with arguments from a config that it does not have."""
+    """Whether a config has given a class an argument that the class does not have."""
     codes = [frame.tb_frame.f_code for frame in frames]
-    while codes[-1].co_name == "__init__":  # arguments that are passed on
+    while codes[-1].co_name == "__init__":  # it may pass its arguments to the base class
         codes.pop()
     caller = codes[-1].co_filename.replace(os.sep, "/")
     built = caller.endswith("mmengine/registry/build_functions.py")

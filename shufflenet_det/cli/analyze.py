@@ -11,7 +11,7 @@ EXAMPLE = "shufflenet-det analyze ssdlite320_shufflenet_coco"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What is counted, at which size, and how it is printed."""
+    """Declare the arguments."""
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument(
         "config",
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> None:
 
     from shufflenet_det.papers import report
 
-    with redirect_stdout(sys.stderr):  # mmdet's messages
+    with redirect_stdout(sys.stderr):  # for mmdet's messages
         if args.papers:
             title, rows = report.papers()
         elif args.backbone:
@@ -76,6 +76,6 @@ def run(args: argparse.Namespace) -> None:
     else:
         console = Console(markup=False, highlight=False)
         if not console.is_terminal:
-            console.width = 200  # a file or a pipe
+            console.width = 200  # the default of 80 would break the table's lines
         console.print(title, soft_wrap=True)
         console.print(Markdown(report.markdown(rows)))

@@ -11,7 +11,9 @@ WHAT = ("backbone", "detector", "train", "eval", "data", "growth")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("what", choices=WHAT, help="what to time; growth is by side, batch, width")
+    parser.add_argument(
+        "what", choices=WHAT, help="what to time; growth: by image side, batch size and width"
+    )
     parser.add_argument(
         "--size", nargs=2, type=_positive, default=(320, 320), metavar=("HEIGHT", "WIDTH")
     )
@@ -22,44 +24,47 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--images",
         type=_positive,
         default=5000,
-        help="size of the data set of eval and data (%(default)s)",
+        help="images in the data set of eval and data (%(default)s)",
     )
     parser.add_argument(
-        "--threads", type=_positive, default=os.cpu_count(), help="(%(default)s, all cores)"
+        "--threads", type=_positive, default=os.cpu_count(), help="threads (all cores: %(default)s)"
     )
     parser.add_argument(
         "--blocks",
         type=_positive,
         default=3,
-        help="how often each runtime is measured (%(default)s)",
+        help="blocks of each runtime (%(default)s)",
     )
     parser.add_argument(
-        "--rounds", type=_positive, default=5, help="timed calls in each block (%(default)s)"
+        "--rounds",
+        type=_positive,
+        default=5,
+        help="timed calls of a candidate in a block (%(default)s)",
     )
     parser.add_argument(
         "--clock",
         choices=("wall", "cpu"),
         default="wall",
-        help="cpu on a machine with other work, with OMP_WAIT_POLICY=passive: the "
-        "processor's seconds, summed over threads (%(default)s)",
+        help="cpu: CPU seconds, summed over threads; for a busy machine, with "
+        "OMP_WAIT_POLICY=passive (%(default)s)",
     )
     parser.add_argument(
-        "--json", metavar="FOLDER", help="write the figures into this folder of results"
+        "--json", metavar="FOLDER", help="write the results to a JSON file in this folder"
     )
     parser.add_argument("--chart", metavar="FILE.png", help="draw the medians as bars")
     parser.add_argument(
-        "--profile", action="store_true", help="show which operators the first one's time goes to"
+        "--profile", action="store_true", help="print the slowest operators of the first candidate"
     )
 
 
 def _positive(word: str) -> int:
     if not word.isdecimal() or not int(word):
-        raise argparse.ArgumentTypeError(f"must be a whole number from 1 on, not {word!r}")
+        raise argparse.ArgumentTypeError(f"must be an integer of at least 1, not {word!r}")
     return int(word)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Measure, print, and write."""
+    """Measure the candidates, then print and write the results."""
     from shufflenet_det.deploy import benchmark
     from shufflenet_det.papers import results
 
@@ -88,9 +93,12 @@ def run(args: argparse.Namespace) -> None:
             if (peak := benchmark.peak_megabytes(candidate.run)) is not None:
                 metrics[name]["peak_mb"] = round(peak, 1)
     provenance = results.provenance(*benchmark.PACKAGES)
-    made = ", ".join(f"{k} {v}" for k, v in provenance["versions"].items())
-    print(f"{provenance['hardware']}, {args.threads} threads; {made}")
-    print(f"median and quartiles of {args.blocks}x{args.rounds} calls; ratio: to the 1.00 above it")
+    versions = ", ".join(f"{k} {v}" for k, v in provenance["versions"].items())
+    print(f"{provenance['hardware']}, {args.threads} threads; {versions}")
+    print(
+        f"median and quartiles of {args.blocks}x{args.rounds} calls; "
+        "ratio: to the candidate above with ratio 1.00"
+    )
     width = max(map(len, metrics))
     print(f"{'':{width}}  ratio        ms  quartiles")
     for name, row in metrics.items():

@@ -1,8 +1,8 @@
 """Try mmdet's own configs with a ShuffleNet backbone: one training step and one prediction.
 
-By default one config of each family and every further one that has a module of its own; results
-go to results/mmdet.json, and into the table of docs/mmdet.md. What is there and has not failed is
-not tried again.
+By default, one config of each family is tried, and each further config with a module of its own.
+Results go to results/mmdet.json and to the table in docs/mmdet.md. Configs that have a result other
+than a failure are skipped.
 """
 
 import argparse
@@ -16,9 +16,9 @@ COLUMNS = {"config": "name", "result": "remark", "torch": "versions.torch", "dat
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--all", action="store_true", help="try every config, not one of a family")
-    parser.add_argument("--only", metavar="FAMILIES", help="try these families, as atss,dyhead")
-    parser.add_argument("--again", action="store_true", help="try configs again that have a result")
-    parser.add_argument("--timeout", type=float, default=600, help="seconds that a config may take")
+    parser.add_argument("--only", metavar="FAMILIES", help="only try families such as atss,dyhead")
+    parser.add_argument("--again", action="store_true", help="also try configs that have a result")
+    parser.add_argument("--timeout", type=float, default=600, help="seconds for each config (600)")
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of results")
     parser.add_argument(
         "--page", type=Path, default=Path("docs/mmdet.md"), help="page that shows the table"
@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
         families = args.only.split(",")
         unknown = set(families) - {path.parent.name for path in configs}
         if unknown:
-            raise ValueError(f"mmdet has no family {', '.join(sorted(unknown))} of 2-D detectors")
+            raise ValueError(f"--only: mmdet has no family {', '.join(sorted(unknown))}")
         configs = [path for path in configs if path.parent.name in families]
     if not args.all:
         configs = stock_configs.representatives(configs)
@@ -67,5 +67,5 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _name(path: Path) -> str:
-    """Family and file of a stock config."""
+    """The family and the file name of a config of mmdet."""
     return f"{path.parent.name}/{path.name}"

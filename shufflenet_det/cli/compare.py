@@ -1,6 +1,6 @@
 """Compare two evaluations, class by class.
 
-RUN is a folder that shufflenet-det evaluate has written, or a work folder with report/ in it.
+RUN is a folder that shufflenet-det evaluate has written, or a work folder that contains report/.
 """
 
 import argparse

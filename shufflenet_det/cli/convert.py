@@ -1,7 +1,7 @@
-"""Convert a published ShuffleNet checkpoint to this package's names, or list those known.
+"""Convert a published ShuffleNet checkpoint to this package's names, or list the known ones.
 
-What was recognised, the arguments that the network needs and the data_preprocessor that fits are
-printed. A file whose conversion would not be exact is refused.
+It prints the recognised network, its arguments and the data_preprocessor of its images. It refuses
+a file that it cannot convert exactly.
 """
 
 import argparse
@@ -16,15 +16,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "output", nargs="?", metavar="OUT", help="a .pth or .safetensors file to write"
     )
-    parser.add_argument("--prefix", help="where in IN the backbone is; found by default")
+    parser.add_argument("--prefix", help="prefix of the backbone's names in IN (default: detected)")
     parser.add_argument(
         "--as",
         dest="taken_as",
         metavar="NAME",
-        help="V2's layout (torchvision, paper, …) or V1's shuffle (paper, inverse), where IN does "
-        "not show it",
+        help="V2's layout (torchvision, paper, …) or V1's shuffle (paper, inverse), if IN does not "
+        "show it",
     )
-    parser.add_argument("--list", action="store_true", help="list the published checkpoints known")
+    parser.add_argument("--list", action="store_true", help="list the known published checkpoints")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -48,9 +48,9 @@ def run(args: argparse.Namespace) -> None:
     print(f"recognised: {title(weights)}")
     print(f"build: {call(weights.network, needed_arguments(weights))}")
     if weights.images is None:
-        print("images: unknown, the file does not say what it was trained on")
+        print("images: unknown, the file does not show the preprocessing of its training")
     else:
         print("images: " + call("data_preprocessor=dict", weights.images.data_preprocessor()))
     if weights.folded:
-        print("BatchNorm was folded, so its statistics are made up: train with norm_eval=True")
+        print("BatchNorm was folded and has placeholder statistics: train with norm_eval=True")
     print(f"written to {args.output}")

@@ -1,7 +1,7 @@
 """Evaluate predictions: AP by class and size, curves, confusion, the worst images, calibration.
 
-PREDICTIONS is a JSON file of COCO's results or the .pkl of shufflenet-det test --out; or, with
---model, the name, config or checkpoint of a detector, which is run over the images.
+PREDICTIONS is a JSON file of COCO results or the .pkl file of shufflenet-det test --out; or, with
+--model, the name, config or checkpoint of a detector, which then runs over the images.
 """
 
 import argparse
@@ -14,12 +14,14 @@ EXAMPLE = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("annotations", metavar="ANNOTATIONS", help="file in COCO's format")
-    parser.add_argument("predictions", metavar="PREDICTIONS", help="file, or with --model detector")
+    parser.add_argument("predictions", metavar="PREDICTIONS", help="file; with --model, a detector")
     parser.add_argument(
-        "--model", action="store_true", help="PREDICTIONS is what shufflenet-det predict takes"
+        "--model",
+        action="store_true",
+        help="PREDICTIONS is a detector, as for shufflenet-det predict",
     )
-    parser.add_argument("--checkpoint", metavar="FILE", help="weights, where it is a config")
-    parser.add_argument("--images", metavar="DIR", help="where images are (default: looked for)")
+    parser.add_argument("--checkpoint", metavar="FILE", help="weights, if PREDICTIONS is a config")
+    parser.add_argument("--images", metavar="DIR", help="folder of images (default: detected)")
     parser.add_argument(
         "--out", metavar="DIR", default="report", help="folder of the report (default: report)"
     )
@@ -27,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Write the report and say the figures."""
+    """Write the report and print the metrics."""
     from pathlib import Path
     from typing import Any
 
@@ -54,4 +56,4 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _text(value: float | None) -> str:
-    return "not defined" if value is None else f"{value:.1f}"
+    return "undefined" if value is None else f"{value:.1f}"

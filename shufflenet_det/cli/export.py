@@ -8,8 +8,8 @@ EXAMPLE = "shufflenet-det export configs/nanodet/nanodet_plus_m_416.py best.pth 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("model", help="a config, or a checkpoint that carries its config")
-    parser.add_argument("checkpoint", nargs="?", help="the weights, where MODEL is a config")
+    parser.add_argument("model", help="a config, or a checkpoint that contains its config")
+    parser.add_argument("checkpoint", nargs="?", help="the weights, if MODEL is a config")
     parser.add_argument("out", help="NAME.onnx, .xml (OpenVINO), .ncnn.param, .tflite or .pt2")
     parser.add_argument(
         "--nms",
@@ -17,19 +17,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="inside",
         help="none: .onnx and .xml end with all boxes and scores (default: inside)",
     )
-    parser.add_argument("--half", action="store_true", help="weights of float16")
+    parser.add_argument("--half", action="store_true", help="store float16 weights")
     parser.add_argument(
         "--int8",
         metavar="IMAGES",
-        help="quantize the network of .onnx or .xml to 8 bits; ranges are of this folder's images, "
-        "100 or more",
+        help="quantize the network of .onnx or .xml to 8 bits, calibrated on the images of this "
+        "folder, 100 or more",
     )
     parser.add_argument(
         "--verify",
         metavar="DATASET",
         help="compare with PyTorch on a COCO annotation file or a folder laid out as COCO",
     )
-    parser.add_argument("--trust", action="store_true", help="execute a carried config")
+    parser.add_argument(
+        "--trust", action="store_true", help="execute the config that a checkpoint contains"
+    )
 
 
 def run(args: argparse.Namespace) -> None:
@@ -44,7 +46,7 @@ def run(args: argparse.Namespace) -> None:
     from shufflenet_det.detector.sources import read_image
 
     if args.verify:
-        find_dataset(args.verify)
+        find_dataset(args.verify)  # report its errors before the export
     torch_model = export(
         args.model,
         args.checkpoint,
@@ -80,4 +82,4 @@ def run(args: argparse.Namespace) -> None:
         if differences.cost is not None:
             print(f"{name}: {differences.cost:.2f} points of mAP less than PyTorch")
     if (args.half or args.int8) and not args.verify:
-        print("what this costs in mAP: export with --verify DATASET")
+        print("to measure the loss of mAP, export with --verify DATASET")

@@ -1,4 +1,4 @@
-"""List the ready detectors: size, accuracy, cost, licence, and whether the weights are here.
+"""List the ready detectors: size, accuracy, cost, licence, and whether the weights are downloaded.
 
 Published figures are their authors', on the 5,000 images of COCO's val2017.
 """
@@ -10,7 +10,7 @@ EXAMPLE = "shufflenet-det models"
 COLUMNS = ("name", "image", "mAP", "params", "MACs", "licence", "weights")
 CAPTION = (
     "mAP: published, on COCO val2017 (5,000 images). params, MACs: parameters and multiply-adds of "
-    "one image. Weights that are not here are downloaded on first use, where a program can."
+    "one image. Missing weights are downloaded on first use, if their host allows it."
 )
 
 
@@ -54,6 +54,6 @@ def run(args: argparse.Namespace) -> None:
             f"{row['parameters'] / 1e6:.2f} M",
             f"{row['multiply-adds'] / 1e9:.2f} G",
             row["licence"],
-            "here" if row["at hand"] else "not here",
+            "present" if row["at hand"] else "missing",
         )
     Console().print(table)

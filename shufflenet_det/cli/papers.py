@@ -14,11 +14,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     shared.add_argument(
         "--results", default="results", metavar="DIR", help="folder of the results (%(default)s)"
     )
-    text = "every row: the paper's figure, ours, and what a run costs in steps and images"
+    text = "every row: the paper's result, ours, and the steps and images of a run"
     actions.add_parser("list", help=text, description=text, parents=[shared])
-    text = "train and test rows; resumes what was interrupted, skips what is finished"
+    text = "train and test rows; resumes interrupted rows and skips finished rows"
     run = actions.add_parser("run", help=text, description=text, parents=[shared])
-    run.add_argument("rows", nargs="+", metavar="ROW", help="as `list` names them, or all")
+    run.add_argument("rows", nargs="+", metavar="ROW", help="a name that `list` prints, or all")
     run.add_argument("--gpus", type=int, default=1, metavar="N", help="1, 2, 4, 8 or 16")
     run.add_argument(
         "--data-root", default="data/coco", metavar="DIR", help="COCO 2017 (%(default)s)"
@@ -40,13 +40,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the backbone's weights (default: those in the row's config)",
     )
     add_config_options(run)
-    text = "both papers' tables with our figures, as Markdown"
+    text = "both papers' tables with our results, as Markdown"
     table = actions.add_parser("table", help=text, description=text, parents=[shared])
-    table.add_argument("--plot", metavar="FILE.png", help="also plot them")
+    table.add_argument("--plot", metavar="FILE.png", help="also plot the results")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do what ``action`` says."""
+    """Run the action."""
     if args.action == "run":
         return _run(args)
     from shufflenet_det.papers import comparison

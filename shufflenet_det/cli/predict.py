@@ -1,7 +1,7 @@
 """Detect objects on images, in folders, videos and from cameras, and draw the boxes.
 
 MODEL is the name of a ready detector (shufflenet-det models lists them), a config with
---checkpoint, a checkpoint that carries its config, or an exported model such as model.onnx.
+--checkpoint, a checkpoint that contains its config, or an exported model such as model.onnx.
 SOURCE is an image, a folder of images, a video, or a camera's number.
 """
 
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("model", metavar="MODEL", help="name, config, checkpoint or exported model")
     parser.add_argument("source", metavar="SOURCE", help="image, folder, video or camera number")
-    parser.add_argument("--checkpoint", metavar="FILE", help="weights, where MODEL is a config")
+    parser.add_argument("--checkpoint", metavar="FILE", help="weights, if MODEL is a config")
     add_options(parser)
 
 
@@ -49,7 +49,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", help="cpu, cuda:0, … (default: a GPU if there is one)")
     parser.add_argument(
-        "--trust", action="store_true", help="execute the config that a checkpoint carries"
+        "--trust", action="store_true", help="execute the config that a checkpoint contains"
     )
 
 
@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     originals = source if source.is_dir() else source.parent
     if folder and folder.resolve() == originals.resolve():
         raise ValueError(f"--out {out!r} is the folder of the originals: give another one")
-    # Before the model is built: mistakes come first.
+    # Report wrong inputs before the model is built.
     files = image_files(source) if source.is_dir() else [source]
     frames = None if video is None else Video(video)
     detector = Detector(
@@ -120,7 +120,7 @@ def run(args: argparse.Namespace) -> int:
                 if args.show and not _shown(found.plot(), wait=0 if frames is None else 1):
                     break
         except KeyboardInterrupt:
-            if not isinstance(video, int):  # a camera has no other end
+            if not isinstance(video, int):  # Ctrl-C is the usual end of a camera's frames
                 raise
     if args.json:
         with atomic_write(args.json) as part:
@@ -140,7 +140,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _read(files: list[Path], skipped: list[str]) -> "Iterator[tuple[int | str, str, Array]]":
-    """COCO's image id, the file's name and the image; ``skipped`` gets those that are none."""
+    """Read images: COCO's id, file name, image. Unreadable files are added to ``skipped``."""
     from ..detector import read_image
 
     for path in files:
@@ -156,7 +156,7 @@ def _read(files: list[Path], skipped: list[str]) -> "Iterator[tuple[int | str, s
 
 
 def _write_image(path: Path, image: "Array") -> None:
-    """Write an image under its name, with .png appended where OpenCV cannot write the format."""
+    """Write an image; append .png to its name if OpenCV cannot write its format."""
     from ..detector.results import write_image
 
     written = path.suffix.lower() in _WRITTEN
@@ -165,7 +165,7 @@ def _write_image(path: Path, image: "Array") -> None:
 
 @contextmanager
 def _video_writer(target: Path, frames: "Video") -> "Iterator[Callable[[Path, Array], None]]":
-    """What writes the frames of a video, which appears when all of them are there."""
+    """A function that writes frames to a video. The file appears when it is complete."""
     import supervision as sv
 
     part = target.with_name(f".{target.stem}.part.mp4")
@@ -179,7 +179,7 @@ def _video_writer(target: Path, frames: "Video") -> "Iterator[Callable[[Path, Ar
 
 
 def _shown(image: "Array", wait: int) -> bool:
-    """Show an image; False if the person has closed the window or typed q."""
+    """Show an image; return False if the user has typed q or Escape."""
     import cv2
 
     try:

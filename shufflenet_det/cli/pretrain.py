@@ -8,20 +8,20 @@ EXAMPLE = "shufflenet-det pretrain pretrain/shufflenetv2_imagenet --data-root IM
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags of training, and those of classifiers."""
+    """Declare the arguments."""
     add_run_arguments(parser)
     parser.add_argument(
-        "--data-root", metavar="DIR", help="a folder as ImageNet's: train/CLASS/*.jpg, val/CLASS/…"
+        "--data-root", metavar="DIR", help="folder of images: train/CLASS/*.jpg, val/CLASS/*.jpg"
     )
     parser.add_argument(
         "--batch-size",
         type=int,
         metavar="N",
-        help="images of a step in all processes together; learning rate and iterations follow",
+        help="images per step, of all processes; scales the learning rate and the iterations",
     )
     add_training_arguments(parser)
     parser.add_argument(
-        "--ema", action="store_true", help="keep a moving average of the weights, and use that"
+        "--ema", action="store_true", help="evaluate and save a moving average of the weights"
     )
     parser.add_argument(
         "--eval-only", action="store_true", help="only evaluate --weights on the val folder"
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weights",
         metavar="FILE",
-        help="a published ShuffleNet classifier of any layout, or a checkpoint of this program",
+        help="a published ShuffleNet classifier, or a checkpoint of this program",
     )
 
 

@@ -10,7 +10,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--count",
         action="store_true",
-        help="first count what an image costs in each config that is not in results/configs.json",
+        help="first count the cost of each config that is missing in results/configs.json",
     )
     parser.add_argument(
         "--check", action="store_true", help="change nothing; exit status 1 if a page differs"

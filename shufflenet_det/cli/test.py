@@ -12,7 +12,7 @@ EXAMPLE = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """mmdet's flags, and ``--demo``."""
+    """Declare mmdet's flags, and ``--demo``."""
     add_run_arguments(parser)
     parser.add_argument("checkpoint", help="checkpoint file or URL")
     parser.add_argument("--out", metavar="FILE.pkl", help="write the predictions to this file")

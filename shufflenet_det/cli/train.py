@@ -12,7 +12,7 @@ EXAMPLE = "shufflenet-det train faster_rcnn_shufflenet_coco --demo"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """mmdet's flags, ``--demo``, and ``--data`` in the place of a config."""
+    """Declare mmdet's flags, ``--demo``, and ``--data`` as an alternative to a config."""
     add_run_arguments(parser, config="?")
     parser.add_argument(
         "--data",
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--channels-last",
         action="store_true",
-        help="train with maps in channels-last memory, faster on a CPU",
+        help="train in channels-last memory format, which is faster on a CPU",
     )
     parser.add_argument(
         "--auto-scale-lr",
@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Train."""
     if (args.config is None) == (args.data is None):
-        raise ValueError("name either a config or --data FOLDER")
+        raise ValueError("give either a config or --data FOLDER")
     if args.data is not None:
         from shufflenet_det.training.own_data import config_for_folder
 

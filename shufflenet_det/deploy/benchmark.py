@@ -1,7 +1,7 @@
-"""How long it takes: this package's networks beside what one would take in their place.
+"""Time this package's networks and tools against their alternatives.
 
-Candidates run in turns within a block. Every runtime has blocks of its own, since the threads of
-one go on spinning for a while and slow down the next; the blocks of all runtimes are repeated.
+Candidates take turns within a block. Each runtime has its own blocks, because the threads of a
+runtime keep spinning for a while after a call and slow down the next runtime.
 """
 
 import contextlib
@@ -9,7 +9,6 @@ import copy
 import ctypes
 import functools
 import gc
-import importlib
 import io
 import json
 import logging
@@ -40,10 +39,10 @@ TIMM = ("mobilenetv3_large_100", "mobilenetv4_conv_small")
 
 @dataclass
 class Candidate:
-    """What is measured: one call of ``run``, in the blocks of its runtime.
+    """A function to time, in the blocks of its runtime.
 
-    Its time is divided by that of the candidate named ``base``. ``seconds`` are those of every call
-    that was measured.
+    The ratio is its median time over that of the candidate named ``base``. ``seconds`` has the time
+    of each measured call.
     """
 
     name: str
@@ -57,7 +56,7 @@ class Candidate:
         return statistics.median(self.seconds)
 
     def metrics(self, base: "Candidate") -> dict[str, float]:
-        """Its ratio to ``base``, and median and quartiles in milliseconds."""
+        """The ratio to ``base``, and the median and quartiles in milliseconds."""
         low, _, high = np.percentile(self.seconds, (25, 50, 75)) * 1e3
         numbers = {"ratio": self.median / base.median, "ms": self.median * 1e3}
         return {k: round(float(v), 3) for k, v in (numbers | {"low": low, "high": high}).items()}
@@ -71,11 +70,10 @@ def measure(
     threads: int,
     clock: Callable[[], float] = time.perf_counter,
 ) -> None:
-    """Fill in the seconds of all candidates, which take turns in their order.
+    """Time all candidates, in turns, and fill in their ``seconds``.
 
-    Each runtime has its block ``blocks`` times, in which each candidate has its turn ``rounds``
-    times: a call to get warm, and one that is timed. Runtimes other than PyTorch are opened with
-    their own threads.
+    Each runtime has ``blocks`` blocks of ``rounds`` turns for each candidate. A turn is a warm-up
+    call and a timed call. ``threads`` is for PyTorch; the other runtimes have their own setting.
     """
     torch.set_num_threads(threads)
     for _ in range(blocks):
@@ -83,38 +81,38 @@ def measure(
             block = [candidate for candidate in candidates if candidate.runtime == runtime]
             for _ in range(rounds):
                 for candidate in block:
-                    candidate.run()  # caches and memory hold what another one has left
+                    candidate.run()  # so that the caches contain its own data
                     start = clock()
                     candidate.run()
                     candidate.seconds.append(clock() - start)
 
 
 def operators(candidate: Candidate, rows: int = 12) -> str:
-    """A table of the operators that take most of a candidate's time."""
+    """A table of the operators that take the most time of a candidate."""
     with torch.profiler.profile() as profile:
         candidate.run()
     return profile.key_averages().table(sort_by="self_cpu_time_total", row_limit=rows)
 
 
 class Missing(list[str]):
-    """Peers that cannot take part, with the reason."""
+    """The names of peers that could not be measured, with the reason."""
 
     @contextlib.contextmanager
     def unless(self, what: str) -> Iterator[None]:
         try:
             yield
-        except Exception as error:  # whatever a foreign package raises
+        except Exception as error:  # a foreign package may raise anything
             self.append(f"{what}: {type(error).__name__}: {str(error).splitlines()[0][:120]}")
 
 
 def image(height: int, width: int, batch: int = 1) -> Tensor:
-    """A photograph, normalised, (batch, 3, height, width)."""
+    """A normalised photograph, repeated: (batch, 3, height, width)."""
     photo = torch.from_numpy(cv2.resize(photographs()[0], (width, height)))
     return ((photo.permute(2, 0, 1).float() - 116) / 58).repeat(batch, 1, 1, 1)
 
 
 def backbones(size: tuple[int, int], threads: int, missing: Missing) -> list[Candidate]:
-    """V2 1.0x and V1 g3 1.0x, peers as they come and in channels-last, and all as ONNX files."""
+    """V2 1.0x, V1 g3 1.0x and peers: in PyTorch's two memory formats, and as ONNX files."""
     x = image(*size)
     ours = {"V2 1.0x": ShuffleNetV2().eval(), "V1 g3 1.0x": ShuffleNetV1().eval()}
     found: list[Candidate] = []
@@ -131,7 +129,8 @@ def backbones(size: tuple[int, int], threads: int, missing: Missing) -> list[Can
         found.append(Candidate(base, no_grad(optimize(network), x), base=base))
         add(f"ours {version}", network, base)
         with missing.unless(f"mmpretrain's ShuffleNet{version[:2]}"):
-            peers = importlib.import_module("mmpretrain.models.backbones")
+            from mmpretrain.models import backbones as peers
+
             kwargs = {"out_indices": (0, 1, 2)} | ({"groups": 3} if version[1] == "1" else {})
             peer = getattr(peers, f"ShuffleNet{version[:2]}")(**kwargs).eval()
             add(f"mmpretrain {version}", peer, base)
@@ -140,14 +139,15 @@ def backbones(size: tuple[int, int], threads: int, missing: Missing) -> list[Can
         add("torchvision V2 1.0x", torchvision_v2(), base)
     for name in TIMM:
         with missing.unless(f"timm's {name}"):
-            timm = importlib.import_module("timm")
+            import timm
+
             peer = timm.create_model(name, features_only=True, out_indices=(2, 3, 4)).eval()
             add(f"timm {name}", peer, base)
     return found
 
 
 def torchvision_v2(width: float = 1.0) -> nn.Module:
-    """torchvision's ShuffleNetV2 as a backbone: the maps of its three stages."""
+    """torchvision's ShuffleNetV2 as a backbone that returns the maps of its three stages."""
     from torchvision.models import get_model
     from torchvision.models.feature_extraction import create_feature_extractor
 
@@ -156,7 +156,7 @@ def torchvision_v2(width: float = 1.0) -> nn.Module:
 
 
 def no_grad(network: Callable[..., Any], *arguments: Any) -> Callable[[], Any]:
-    """A call of a network that builds no graph."""
+    """A call of a network without gradients."""
     return torch.inference_mode()(functools.partial(network, *arguments))
 
 
@@ -171,7 +171,8 @@ def exported(
             torch.onnx.export(network, (x,), path, dynamo=False, opset_version=17)
         array = x.numpy()
         with missing.unless("onnxruntime"):
-            onnxruntime = importlib.import_module("onnxruntime")
+            import onnxruntime
+
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads = threads
             # Else the threads of one file spin on while the next candidate is timed.
@@ -189,7 +190,7 @@ def exported(
 
 
 def detectors(size: tuple[int, int], threads: int, missing: Missing) -> list[Candidate]:
-    """NanoDet-Plus and SSDLite, an image to boxes; random weights, all at ``size``."""
+    """NanoDet-Plus and SSDLite with random weights, from an image of ``size`` to boxes."""
     from torchvision.models.detection import ssdlite320_mobilenet_v3_large
 
     found: list[Candidate] = []
@@ -202,7 +203,7 @@ def detectors(size: tuple[int, int], threads: int, missing: Missing) -> list[Can
             fast: Any = optimize(model)
             for label, network in ((f"{name}, optimize()", fast), (name, model)):
                 found.append(Candidate(label, no_grad(network.predict, *data), base=base))
-            # Without mode="predict" the model ends at the head.
+            # Called without mode="predict", the model returns the head's raw outputs.
             found.extend(exported(f"{name}, no boxes", model, x, threads, base, missing))
     with missing.unless("torchvision SSDLite-MobileNetV3"):
         kwargs = {"weights": None, "weights_backbone": None, "score_thresh": 0.02}  # mmdet's
@@ -227,7 +228,7 @@ class _Values(nn.Module):
 
 
 def built(config: str, *, train: bool = False) -> Any:
-    """A detector of a shipped config, or of one of mmdet's, with random weights."""
+    """A detector of a shipped config or of one of mmdet's configs, with random weights."""
     from mmdet.registry import MODELS
     from mmdet.utils import register_all_modules
     from mmengine.config import Config
@@ -248,7 +249,7 @@ def built(config: str, *, train: bool = False) -> Any:
 
 
 def batch_of(x: Tensor, boxes: int) -> tuple[Tensor, list[Any]]:
-    """Images with ``boxes`` annotated boxes each, as mmdet's models take them."""
+    """The arguments of an mmdet model: images with ``boxes`` annotated boxes each."""
     from mmdet.testing import demo_mm_inputs
 
     shape = tuple(x.shape[1:])
@@ -260,7 +261,7 @@ def batch_of(x: Tensor, boxes: int) -> tuple[Tensor, list[Any]]:
 
 
 def steps(size: tuple[int, int], batch: int, missing: Missing) -> list[Candidate]:
-    """A training step of the backbones, and of two detectors beside mmdet's SSDLite."""
+    """A training step of the backbones, and of detectors including mmdet's SSDLite."""
     x = image(*size, batch)
     found: list[Candidate] = []
 
@@ -307,7 +308,7 @@ def step(network: Any, loss: Callable[[Any], Tensor], *, half: bool = False) -> 
 
 
 def synthetic_annotations(images: int) -> dict[str, Any]:
-    """COCO's categories, and 7 outlined boxes on every image."""
+    """Annotations with COCO's categories, and 7 boxes with polygons on each image."""
     from mmdet.datasets import CocoDataset
 
     random = np.random.default_rng(0)
@@ -338,7 +339,7 @@ def synthetic_annotations(images: int) -> dict[str, Any]:
 
 
 def evaluations(images: int, missing: Missing) -> list[Candidate]:
-    """COCO's mAP of so many images, with 100 detections each in 80 classes."""
+    """The COCO evaluation of ``images`` images with 100 detections each, in 80 classes."""
     from faster_coco_eval import COCO as FastCOCO
     from faster_coco_eval import COCOeval_faster
     from pycocotools.coco import COCO
@@ -366,7 +367,7 @@ def evaluations(images: int, missing: Missing) -> list[Candidate]:
             found.summarize()
         stats[name] = np.array(found.stats[:12])
         if np.abs(stats[name] - next(iter(stats.values()))).max() > 1e-9:
-            missing.append(f"{name}: its twelve numbers differ from the others'")
+            missing.append(f"{name}: its twelve metrics differ from the other library's")
 
     classes = {"faster-coco-eval": (FastCOCO, COCOeval_faster), "pycocotools": (COCO, COCOeval)}
     return [
@@ -376,7 +377,7 @@ def evaluations(images: int, missing: Missing) -> list[Candidate]:
 
 
 def annotations(images: int) -> list[Candidate]:
-    """Reading an annotation file of so many images."""
+    """Reading an annotation file of ``images`` images."""
     from mmdet.datasets import CocoDataset
     from pycocotools.coco import COCO
 
@@ -403,7 +404,7 @@ def annotations(images: int) -> list[Candidate]:
 
 
 def growth(missing: Missing) -> list[Candidate]:
-    """V2 by side, batch and width, ours and torchvision's as it comes."""
+    """V2 by image side, batch size and width; ours optimized, torchvision's unchanged."""
     found: list[Candidate] = []
     cases = [(side, 1, 1.0) for side in (320, 160, 640, 1280)]
     cases += [(320, batch, 1.0) for batch in (8, 32)] + [(320, 1, w) for w in (0.5, 1.5, 2.0)]
@@ -419,15 +420,15 @@ def growth(missing: Missing) -> list[Candidate]:
 
 
 def peak_megabytes(run: Callable[[], Any]) -> float | None:
-    """Memory that a call takes at most beyond what is held before it; None where not known."""
+    """The peak of a call's memory above the memory before it; None if the system cannot tell."""
     try:
         gc.collect()
-        ctypes.CDLL(None).malloc_trim(0)  # what earlier calls have left with the allocator
+        ctypes.CDLL(None).malloc_trim(0)  # return the memory that earlier calls freed
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
         before = _status("VmRSS")
         run()
         return (_status("VmHWM") - before) / 1024
-    except (AttributeError, OSError, TypeError):  # no Linux, or another C library
+    except (AttributeError, OSError, TypeError):  # not Linux, or another C library
         return None
 
 

@@ -1,6 +1,8 @@
-"""The benchmark takes turns, names who is missing, and writes results. Times are not tested."""
+"""The benchmark takes turns, names missing peers, and writes results. Times are not tested."""
 
 import pytest
+import torch
+from torch import nn
 
 from shufflenet_det.cli import main
 from shufflenet_det.deploy import benchmark
@@ -17,7 +19,7 @@ def test_candidates_take_turns_in_blocks_of_one_runtime():
     candidates = [candidate("a", "x"), candidate("c", "y"), candidate("b", "x")]
     benchmark.measure(candidates, blocks=2, rounds=2, threads=1)
     assert "".join(order) == 2 * ("aabb" * 2 + "cc" * 2)
-    assert [len(c.seconds) for c in candidates] == [4, 4, 4]  # without those to get warm
+    assert [len(c.seconds) for c in candidates] == [4, 4, 4]  # without the warm-up calls
 
 
 def test_the_ratio_is_of_medians():
@@ -54,15 +56,22 @@ def test_annotations_are_read(tmp_path):
     assert len(results.read("performance_data", tmp_path).rows) == 3
 
 
-def test_a_step_of_each_network_changes_its_weights():
+def test_steps_of_ours_and_of_the_peers():
     candidates = benchmark.steps((64, 64), 2, benchmark.Missing())
     names = [candidate.name for candidate in candidates]
     assert "mmdet SSDLite-MobileNetV2" in names and "torchvision V2 1.0x" in names
-    candidates[0].run()
+    candidates[0].run()  # in bfloat16
+
+
+def test_a_step_changes_the_weights():
+    layer = nn.Linear(1, 1)
+    before = layer.weight.item()
+    benchmark.step(layer, lambda network: 1e4 * network(torch.ones(1, 1)).sum())()
+    assert layer.weight.item() == pytest.approx(before - 0.01)
 
 
 @pytest.mark.parametrize("word", ["0", "-1", "x"])
-def test_a_size_that_is_none_is_one_sentence(word, capsys):
+def test_a_wrong_size_is_one_sentence(word, capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["benchmark", "eval", "--images", word])
-    assert "must be a whole number from 1 on" in capsys.readouterr().err
+    assert "must be an integer of at least 1" in capsys.readouterr().err
