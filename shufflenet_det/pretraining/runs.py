@@ -11,7 +11,7 @@ from ..backbones.base import NETWORKS
 from ..data import make_demo_classes
 from ..data.synthetic import CLASS_SIDE, SHAPES
 from ..training import build_runner, load_run_config, train
-from ..training.fitting import bare_model
+from ..training.fitting import unwrapped_model
 from ..weights import needed_arguments, read_weights
 from ..weights.recognition import Weights
 
@@ -105,7 +105,7 @@ def evaluate(cfg: Config, checkpoint: str) -> dict[str, float]:
     cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
     cfg.test_cfg = {"type": "TestLoop"}
     runner = build_runner(cfg)
-    model = bare_model(runner)
+    model = unwrapped_model(runner)
     model.backbone.init_weights()
     model.head.fc.load_state_dict(weights.classifier)
     return runner.test()

@@ -14,17 +14,17 @@ from ..data import require_dataset_files
 from ..data.classes import fit_classes
 from ..host import distributed, environment
 from ..weights import fit_data_preprocessor
-from .demo import move_data_root, use_demo_data
-from .fitting import length, move_schedule, paths, require_no_idle_names, without_idle_workers
+from .demo import replace_data_root, use_demo_data
+from .fitting import length, paths, remove_worker_options, require_used_names, rescale_schedule
 
-_READ_BESIDE_RUNNER = (
+_USED_OUTSIDE_RUNNER = (
     "compile",
     "find_unused_parameters",
     "model_wrapper_cfg",
     "runner_type",
     "sync_bn",
 )
-_READ_IN_FILES = ("custom_imports", "tta_model", "tta_pipeline")
+_USED_IN_FILES = ("custom_imports", "tta_model", "tta_pipeline")
 
 
 def load_run_config(
@@ -65,14 +65,14 @@ def load_run_config(
     if problem is not None:
         raise RuntimeError(problem)
     cfg = _read(file)
-    require_no_idle_names(file, {*_read_names(), *_READ_IN_FILES}, cfg._cfg_dict)
+    require_used_names(file, {*_used_names(), *_USED_IN_FILES}, cfg._cfg_dict)
     planned = length(cfg)
     cfg_options = dict(cfg_options or {})
     data_root = cfg_options.pop("data_root", None)
-    _refuse_idle_options(cfg, cfg_options)
+    _refuse_unused_options(cfg, cfg_options)
     _override(cfg, cfg_options)
     if data_root is not None:
-        move_data_root(cfg, data_root)
+        replace_data_root(cfg, data_root)
     fit_classes(cfg)
     cfg.launcher = launcher
     default_name = f"{file.stem}_demo" if demo else file.stem
@@ -82,8 +82,8 @@ def load_run_config(
         planned = length(cfg)
         _override(cfg, cfg_options)
     if not any(option.startswith("param_scheduler") for option in cfg_options):
-        move_schedule(cfg, planned)
-    without_idle_workers(cfg)
+        rescale_schedule(cfg, planned)
+    remove_worker_options(cfg)
     fit_data_preprocessor(cfg.get("model") or {})
     for split in splits:
         loader = cfg.get(f"{split}_dataloader")
@@ -103,14 +103,14 @@ def _read(file: Path) -> Config:
         raise ValueError(f"cannot read config {str(file)!r}: {said}") from error
 
 
-def _read_names() -> set[str]:
+def _used_names() -> set[str]:
     """The top-level names of a config that a run reads."""
-    return {*inspect.signature(Runner.__init__).parameters, *_READ_BESIDE_RUNNER} - {"self", "cfg"}
+    return {*inspect.signature(Runner.__init__).parameters, *_USED_OUTSIDE_RUNNER} - {"self", "cfg"}
 
 
-def _refuse_idle_options(cfg: Config, options: dict[str, Any]) -> None:
+def _refuse_unused_options(cfg: Config, options: dict[str, Any]) -> None:
     """Raise if an override would change nothing, because no run reads its name."""
-    read = _read_names()
+    read = _used_names()
     for option in options:
         name = option.split(".")[0]
         if name in read:

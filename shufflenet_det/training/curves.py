@@ -13,7 +13,7 @@ _LEFT_OUT = ("_75", "_s", "_m", "_l")  # COCO metrics that are not plotted
 _last: dict[str, tuple[float, float]] = {}  # by work folder: time of the last plot, and its seconds
 
 
-def draw_now_and_then(work_dir: str | os.PathLike[str]) -> None:
+def draw_if_due(work_dir: str | os.PathLike[str]) -> None:
     """Call :func:`draw`, unless plots would take a noticeable share of the training time."""
     key, now = os.fspath(work_dir), time.monotonic()
     when, seconds = _last.get(key, (float("-inf"), 0.0))

@@ -24,7 +24,7 @@ def use_demo_data(cfg: Config) -> None:
             f"--demo needs a config for COCO's 80 categories, but {cfg.filename} is for other "
             "data: run it without --demo"
         )
-    move_data_root(cfg, str(make_demo_dataset(DEMO_ROOT)))
+    replace_data_root(cfg, str(make_demo_dataset(DEMO_ROOT)))
     cfg.merge_from_dict(Config.fromfile(config_folder() / "_demo.py")._cfg_dict.to_dict())
     for owner in dicts_in(cfg._cfg_dict):
         if owner.get("type") == "Resize" and owner.get("keep_ratio"):
@@ -40,7 +40,7 @@ def use_demo_data(cfg: Config) -> None:
             sampler.num = 64
 
 
-def move_data_root(cfg: Config, root: str) -> None:
+def replace_data_root(cfg: Config, root: str) -> None:
     """Replace ``data_root`` at the start of every path of a config.
 
     Args:

@@ -12,7 +12,7 @@ from mmengine.runner import Runner
 from ..backbones.base import map_channels
 
 
-def without_idle_workers(cfg: Config) -> None:
+def remove_worker_options(cfg: Config) -> None:
     """Remove options that need worker processes from loaders without workers."""
     for split in ("train", "val", "test"):
         loader = cfg.get(f"{split}_dataloader")
@@ -21,7 +21,7 @@ def without_idle_workers(cfg: Config) -> None:
             loader.pop("prefetch_factor", None)
 
 
-def move_schedule(cfg: Config, before: tuple[int, int]) -> None:
+def rescale_schedule(cfg: Config, before: tuple[int, int]) -> None:
     """Adapt the learning-rate schedule if an override has changed the length of the training.
 
     Args:
@@ -79,7 +79,7 @@ def length(cfg: Mapping[str, Any]) -> tuple[int, int]:
     return int(loop.get("max_epochs") or 0), int(loop.get("max_iters") or 0)
 
 
-def require_no_idle_names(file: Path, read: set[str], values: Mapping[str, Any]) -> None:
+def require_used_names(file: Path, read: set[str], values: Mapping[str, Any]) -> None:
     """Check that a config sets no variable that only its base reads.
 
     The base has already used the variable, so a new value would change nothing.
@@ -148,7 +148,7 @@ def _assigned_below(file: Path) -> dict[str, str]:
     return below | assigned
 
 
-def bare_model(runner: Runner) -> Any:
+def unwrapped_model(runner: Runner) -> Any:
     """The model of a runner, without the wrapper of a distributed run."""
     return runner.model.module if is_model_wrapper(runner.model) else runner.model
 

@@ -19,7 +19,7 @@ from ..host.local_files import atomic_write
 from ..version import __version__
 from ..weights.fitting import not_finite
 from . import curves
-from .fitting import bare_model, bases_of, schedule_problems
+from .fitting import bases_of, schedule_problems, unwrapped_model
 from .seeds import SeedHook
 
 
@@ -35,7 +35,7 @@ class Interrupted(KeyboardInterrupt):
         self.signal = number
 
 
-def of_every_run() -> list[Hook]:
+def standard_hooks() -> list[Hook]:
     """The hooks that :func:`~shufflenet_det.training.runner.build_runner` registers."""
     return [FiniteHook(), SeedHook(), SummaryHook(), CurvesHook(), InterruptHook()]
 
@@ -69,7 +69,7 @@ class FiniteHook(Hook):
         raise TrainingStoppedError(
             f"{' and '.join(bad or ['loss'])} not finite at iteration {runner.iter + 1} "
             f"(epoch {runner.epoch + 1}), images: {', '.join(paths) or 'unknown'}. "
-            f"{_kept(runner)}. Check these images and their boxes. If they are correct, "
+            f"{_kept_file(runner)}. Check these images and their boxes. If they are correct, "
             "lower optim_wrapper.optimizer.lr or set optim_wrapper.clip_grad"
         )
 
@@ -78,16 +78,16 @@ class FiniteHook(Hook):
         bad = not_finite(checkpoint["state_dict"])
         if bad:
             raise TrainingStoppedError(
-                f"weights not finite after iteration {runner.iter}: {_some(bad)}. They were not "
-                f"saved. {_kept(runner)}. Lower optim_wrapper.optimizer.lr"
+                f"weights not finite after iteration {runner.iter}: {_summary(bad)}. They were not "
+                f"saved. {_kept_file(runner)}. Lower optim_wrapper.optimizer.lr"
             )
 
 
-def _some(names: Sequence[str]) -> str:
+def _summary(names: Sequence[str]) -> str:
     return f"{names[0]} and {len(names) - 1} more" if len(names) > 1 else names[0]
 
 
-def _kept(runner: Runner) -> str:
+def _kept_file(runner: Runner) -> str:
     newest = find_latest_checkpoint(runner.work_dir)
     return f"The last good checkpoint is {newest}" if newest else "No checkpoint was written"
 
@@ -118,7 +118,7 @@ class InterruptHook(Hook):
     ) -> None:
         """Stop, if a signal came. The validated weights have been saved before."""
         if self.number is not None:
-            self._stop(_kept(runner).replace("The last good", "the newest"))
+            self._stop(_kept_file(runner).replace("The last good", "the newest"))
 
     def _stop(self, kept: str) -> None:
         number, self.number = self.number, None
@@ -134,7 +134,8 @@ def stops_at_signals(runner: Runner) -> Iterator[None]:
 
     def note(number: int, frame: FrameType | None) -> None:
         if hook.number is not None:
-            raise Interrupted(f"interrupted. {_kept(runner)}; add --resume to continue", number)
+            kept = _kept_file(runner)
+            raise Interrupted(f"interrupted. {kept}; add --resume to continue", number)
         hook.number = number
         runner.logger.warning("stopping after this step; press Ctrl-C again to stop at once")
 
@@ -157,7 +158,7 @@ class CurvesHook(Hook):
     def after_train_epoch(self, runner: Runner) -> None:
         """Plot, unless plots would take a noticeable share of the time."""
         if is_main_process():
-            curves.draw_now_and_then(runner.work_dir)
+            curves.draw_if_due(runner.work_dir)
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Plot, as after a training epoch."""
@@ -177,12 +178,13 @@ class SummaryHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Log versions, model, data and schedule."""
         say, loop = runner.logger.info, runner.train_loop
-        model = bare_model(runner)
+        model = unwrapped_model(runner)
         device = next(model.parameters()).device
         packages = ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "mmdet"))
         say(f"versions   shufflenet_det {__version__}, {packages}, on {_device(device)}")
         millions = sum(parameter.numel() for parameter in model.parameters()) / 1e6
-        say(f"model      {type(model).__name__}, {millions:.1f} M parameters; {_start(runner)}")
+        weights = _initial_weights(runner)
+        say(f"model      {type(model).__name__}, {millions:.1f} M parameters; {weights}")
         loader = loop.dataloader
         classes = getattr(loader.dataset, "metainfo", {}).get("classes", ())
         size = loader.batch_sampler.batch_size * get_world_size()
@@ -211,7 +213,7 @@ class SummaryHook(Hook):
         score = runner.message_hub.get_info("best_score", None)
         newest = find_latest_checkpoint(runner.work_dir)
         if best and score is not None:
-            say(f"best       {_metric(runner)} {score:.4f}: {best}")
+            say(f"best       {_score_name(runner)} {score:.4f}: {best}")
         if newest:
             say(f"newest     {newest}")
         checkpoint = best or newest
@@ -224,7 +226,7 @@ def _device(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
 
 
-def _start(runner: Runner) -> str:
+def _initial_weights(runner: Runner) -> str:
     """Describe the initial weights."""
     if runner.iter:
         return "all weights resumed"
@@ -232,17 +234,16 @@ def _start(runner: Runner) -> str:
         return f"weights of {runner._load_from}"
     cfg = runner.cfg
     if weights := _named_weights(cfg):
-        return (
-            f"weights of {weights}" if cfg.model.get("init_cfg") else f"{_kind(cfg)} from {weights}"
-        )
-    text = f"{_kind(cfg)} from random weights"
+        whole = cfg.model.get("init_cfg")
+        return f"weights of {weights}" if whole else f"{_backbone_name(cfg)} from {weights}"
+    text = f"{_backbone_name(cfg)} from random weights"
     for base in bases_of(Path(cfg.filename)) if cfg.filename else ():
         if dropped := _named_weights(Config.fromfile(base)):
             return f"{text}; its base {base.name} starts from {dropped}"
     return text
 
 
-def _kind(cfg: Config) -> str:
+def _backbone_name(cfg: Config) -> str:
     return str((cfg.model.get("backbone") or {}).get("type")).rpartition(".")[2]
 
 
@@ -257,7 +258,7 @@ def _named_weights(cfg: Config) -> str | None:
     return None
 
 
-def _metric(runner: Runner) -> str:
+def _score_name(runner: Runner) -> str:
     for hook in runner.hooks:
         if indicators := getattr(hook, "key_indicators", None):
             return str(indicators[0])

@@ -47,7 +47,7 @@ def build_runner(cfg: Config) -> Runner:
         cfg.visualizer.name = f"visualizer_{next(_runs)}"
     with _known_warnings():
         runner = RUNNERS.build(cfg) if "runner_type" in cfg else _Runner.from_cfg(cfg)
-    for hook in hooks.of_every_run():
+    for hook in hooks.standard_hooks():
         runner.register_hook(hook)
     return runner
 
@@ -86,7 +86,7 @@ class _Runner(Runner):
             if isinstance(handler, logging.FileHandler):
                 handler.handleError = _reraise  # type: ignore[method-assign]  # e.g. disk full
             else:
-                handler.addFilter(_is_for_people)
+                handler.addFilter(_is_for_users)
                 handler.setFormatter(_Plain())
         return logger
 
@@ -96,7 +96,7 @@ class _Runner(Runner):
         """As in mmengine, but a training sample depends only on the seed and its position."""
         loader = Runner.build_dataloader(dataloader, seed, diff_rank_seed)
         if dataloader is self._train_dataloader and loader.batch_sampler is not None:
-            _leave_out_single_image(loader, self.model)
+            _drop_single_image(loader, self.model)
             if not len(loader):
                 raise ValueError(
                     f"train_dataloader.batch_size={loader.batch_sampler.batch_size} is larger than "
@@ -114,13 +114,13 @@ class _Runner(Runner):
         resumed = _learning_rates(self)
         if wanted != resumed:
             self.logger.warning(
-                f"this run resumes with the learning rate of {filename}, {_few(resumed)}; "
-                f"the config's {_few(wanted)} is not used. To use it, start a new training with "
-                "load_from instead of --resume"
+                f"this run resumes with the learning rate of {filename}, {_rates(resumed)}; "
+                f"the config's {_rates(wanted)} is not used. To use it, start a new training "
+                "with load_from instead of --resume"
             )
 
 
-def _leave_out_single_image(loader: DataLoader, model: torch.nn.Module) -> None:
+def _drop_single_image(loader: DataLoader, model: torch.nn.Module) -> None:
     """Drop a last batch of one image: BatchNorm has no statistics for a single value."""
     model.train()
     norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.training]
@@ -146,7 +146,7 @@ def _learning_rates(runner: Runner) -> list[float]:
     return sorted({float(group.get("initial_lr", group["lr"])) for group in groups})
 
 
-def _few(rates: list[float]) -> str:
+def _rates(rates: list[float]) -> str:
     return f"{rates[0]:g}" if len(rates) == 1 else f"{rates[0]:g} to {rates[-1]:g}"
 
 
@@ -156,7 +156,7 @@ class _Plain(logging.Formatter):
         return f"{name}{record.getMessage().strip()}"
 
 
-def _is_for_people(record: logging.LogRecord) -> bool:
+def _is_for_users(record: logging.LogRecord) -> bool:
     if record.levelno >= logging.WARNING:
         return not record.getMessage().startswith(_ABOUT_ITSELF)
     path = record.pathname.replace("\\", "/")

@@ -19,7 +19,7 @@ from ..host import amp as host_amp
 from ..host.checkpoints import load_from_local
 from ..weights import redirect_load_from
 from ..weights.fitting import require_fitting
-from .fitting import bare_model, require_channels
+from .fitting import require_channels, unwrapped_model
 from .hooks import stops_at_signals
 from .runner import build_runner, prints_in_log
 
@@ -74,10 +74,10 @@ def train(
         cfg.visualizer.setdefault("vis_backends", []).append({"type": BACKENDS[backend]})
     if check != "off" and _is_first():
         check_run_data(cfg, full=check == "full")
-    with _alone_in(cfg.work_dir):
+    with _locked(cfg.work_dir):
         _prepare_start(cfg, resume)
         runner = build_runner(cfg)
-        require_channels(bare_model(runner), cfg.model)
+        require_channels(unwrapped_model(runner), cfg.model)
         if resume is not None and not cfg.resume:
             runner.logger.info(f"no checkpoint in {cfg.work_dir}: training starts from scratch")
         try:
@@ -126,7 +126,7 @@ def test(
             {"draw": True, "test_out_dir": os.path.abspath(show_dir)}
         )
     runner = build_runner(cfg)
-    require_channels(bare_model(runner), cfg.model)
+    require_channels(unwrapped_model(runner), cfg.model)
     runner.register_hook(_FittingHook(checkpoint), priority="HIGHEST")
     runner.register_hook(_OptimizeHook(), priority="LOWEST")  # after averaged weights are set
     if out is not None:
@@ -145,7 +145,7 @@ class _FittingHook(Hook):
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         classes = getattr(runner.test_dataloader.dataset, "metainfo", {}).get("classes", ())
-        require_fitting(bare_model(runner), checkpoint, self.name, classes)
+        require_fitting(unwrapped_model(runner), checkpoint, self.name, classes)
         meta = checkpoint.get("meta") or {}
         if warning := warning_of_differences(runner.cfg.model, meta, self.name):
             runner.logger.warning(warning)
@@ -183,7 +183,7 @@ def _is_first() -> bool:
 
 
 @contextlib.contextmanager
-def _alone_in(work_dir: str) -> Iterator[None]:
+def _locked(work_dir: str) -> Iterator[None]:
     """Lock a work folder against a second training."""
     if not _is_first():
         yield  # the first process holds the lock for all processes

@@ -1,4 +1,4 @@
-"""``tools/analyze.py`` as a person calls it."""
+"""``tools/analyze.py``: its output formats and its errors."""
 
 import json
 
@@ -16,7 +16,7 @@ SSDLITE = "configs/ssdlite320_shufflenet_coco.py"
 
 @pytest.fixture
 def analyze(tool, capsys):
-    """What the program prints."""
+    """Run the program; returns its output."""
 
     def run(*arguments):
         capsys.readouterr()
@@ -27,7 +27,7 @@ def analyze(tool, capsys):
 
 
 def read_markdown(text):
-    """Title, header and rows of cells."""
+    """Title, header and rows of a Markdown table."""
     title, empty, header, rule, *lines = text.splitlines()
     assert empty == "" and set(rule) <= set("|:- ")
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in (header, *lines)]
@@ -35,7 +35,7 @@ def read_markdown(text):
     return title, *cells
 
 
-def test_a_backbone_is_told_in_three_forms(analyze):
+def test_a_backbone_is_printed_in_three_formats(analyze):
     arguments = (*BACKBONE, "--classes", 1000, "--shape", 65, 97)
     printed = json.loads(analyze(*arguments, "--json"))
     options = {"widen_factor": 0.5, "layout": "paper"}
@@ -43,7 +43,7 @@ def test_a_backbone_is_told_in_three_forms(analyze):
     assert [part.name for part in parts][-2:] == ["classifier", "total"]
     for row, part in zip(printed["rows"], parts, strict=True):
         assert row["part"] == part.name
-        assert round(row["parameters, M"] * 1e6) == part.parameters  # to the last one
+        assert round(row["parameters, M"] * 1e6) == part.parameters  # exactly
         assert round(row["multiply-adds, M"] * 1e6) == part.multiply_adds
     title, header, *rows = read_markdown(analyze(*arguments, "--markdown"))
     assert title == printed["title"] == "ShuffleNetV2(widen_factor=0.5, layout='paper') at 65x97"
@@ -57,7 +57,7 @@ def test_a_backbone_is_told_in_three_forms(analyze):
     assert all(cell in terminal for row in (header, *rows) for cell in row)
 
 
-def test_the_papers_stand_beside_the_counts(analyze, monkeypatch):
+def test_the_papers_figures_are_compared_with_the_counts(analyze, monkeypatch):
     chosen = [r for r in PAPERS if "0.5x" in r.network or "v2-50" in r.network]
     monkeypatch.setattr(report, "PAPERS", chosen)
     printed = json.loads(analyze("--papers", "--json"))["rows"]
@@ -77,14 +77,14 @@ def test_the_papers_stand_beside_the_counts(analyze, monkeypatch):
     }
 
 
-def test_a_config_is_counted_at_the_size_that_it_tests_at(analyze, root):
+def test_a_config_is_counted_at_its_test_size(analyze, root):
     printed = json.loads(analyze(root / SSDLITE, "--json"))
     assert printed["title"].endswith(" at 320x320")
     assert printed == json.loads(analyze(root / SSDLITE, "--shape", 320, 320, "--json"))
     assert [row["part"] for row in printed["rows"]] == ["backbone", "neck", "bbox_head", "total"]
 
 
-def test_nothing_but_the_result_is_on_stdout(analyze):
+def test_stdout_has_only_the_result(analyze):
     @MODELS.register_module(force=True)
     class Talkative(nn.Conv2d):
         def __init__(self):
@@ -109,7 +109,7 @@ def test_nothing_but_the_result_is_on_stdout(analyze):
         (("--backbone", "ShuffleNetV2", "--shape", "0", "224"), "(0, 224)"),
     ],
 )
-def test_mistakes_end_in_one_sentence(arguments, words, tool, capsys):
+def test_mistakes_give_one_sentence(arguments, words, tool, capsys):
     with pytest.raises(SystemExit) as ended:
         tool("analyze.py", *arguments)
     assert ended.value.code == 2
@@ -128,7 +128,7 @@ def test_mistakes_end_in_one_sentence(arguments, words, tool, capsys):
         (("--backbone", "ShuffleNetV2", "--backbone-options", "widen_factor"), "KEY=VALUE"),
     ],
 )
-def test_arguments_that_do_not_go_together_are_refused(arguments, words, tool, capsys):
+def test_arguments_that_cannot_be_combined_are_refused(arguments, words, tool, capsys):
     with pytest.raises(SystemExit) as ended:
         tool("analyze.py", *arguments)
     assert ended.value.code == 2

@@ -1,4 +1,4 @@
-"""The papers' COCO tables against another transcription, and the others' results."""
+"""The papers' COCO tables against a second transcription, and results of other projects."""
 
 import csv
 import re
@@ -29,7 +29,7 @@ def test_the_papers_tables_are_as_printed():
     assert len(rows) == 26
 
 
-def test_rows_are_found_in_the_tables_order_and_a_typo_is_answered():
+def test_rows_keep_the_order_of_the_tables_and_typos_get_a_suggestion():
     assert [row.key for row in find_rows(["v2/xception_40m", "v1/mobilenet_300"])] == [
         "v1/mobilenet_300",
         "v2/xception_40m",
@@ -45,7 +45,7 @@ def others(root):
         return {row["key"]: row for row in csv.DictReader(file)}
 
 
-def test_results_of_others_are_complete_and_in_their_units(others):
+def test_results_of_others_are_complete_and_plausible(others):
     for key, row in others.items():
         assert re.fullmatch(r"[a-z0-9]+/[a-z0-9_.]+", key)
         assert row["detector"] and row["backbone"] and row["source"] and row["images"]
@@ -56,7 +56,7 @@ def test_results_of_others_are_complete_and_in_their_units(others):
             assert 100 < float(row["flops_m"]) / int(row["flops_per_multiply_add"]) < 40_000
 
 
-def test_torchvisions_are_those_of_its_metadata(others):
+def test_results_of_torchvision_equal_its_metadata(others):
     found = {key: row for key, row in others.items() if key.startswith("torchvision/")}
     assert len(found) == 4
     for key, row in found.items():

@@ -1,4 +1,4 @@
-"""Which config is found, and at which size it is counted."""
+"""The config of a report, and the image size at which it is counted."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from shufflenet_det.papers import report
 
 @pytest.fixture
 def write(root, tmp_path):
-    """A config on top of SSDLite's: its path."""
+    """Write a config that inherits from SSDLite's; returns its path."""
 
     def config_with(text):
         path = tmp_path / "config.py"
@@ -28,7 +28,7 @@ RESIZES = {
 
 @pytest.mark.parametrize("resize", RESIZES)
 @pytest.mark.parametrize("wrapped", [False, True])
-def test_the_size_is_what_the_test_pipeline_resizes_to(resize, wrapped, write):
+def test_the_image_size_is_that_of_the_test_pipeline(resize, wrapped, write):
     dataset = f"dict(_delete_=True, type='CocoDataset', pipeline=[dict(type='Load'), {resize}])"
     if wrapped:
         inner = dataset.replace("_delete_=True, ", "")
@@ -40,17 +40,11 @@ def test_the_size_is_what_the_test_pipeline_resizes_to(resize, wrapped, write):
     assert rows == report.detector(path, (height, width))[1]
 
 
-def test_a_config_of_mmdets_is_found():
+def test_a_config_of_mmdet_is_found():
     name = "mmdet::ssd/ssdlite_mobilenetv2-scratch_8xb24-600e_coco.py"
     title, rows = report.detector(name, None)
     assert title == f"{name} at 320x320"
     assert [row["part"] for row in rows] == ["backbone", "neck", "bbox_head", "total"]
-
-
-@pytest.mark.parametrize("path", ["no/such.py", "mmdet::no/such.py"])
-def test_a_missing_config_is_named(path):
-    with pytest.raises(FileNotFoundError, match=r"no/such\.py"):
-        report.detector(path, None)
 
 
 def test_a_config_without_a_size_or_a_model_is_named(write):
@@ -60,7 +54,7 @@ def test_a_config_without_a_size_or_a_model_is_named(write):
         report.detector(write("model = dict(_delete_=True)"), None)
 
 
-def test_proposals_are_told(root):
+def test_the_title_states_the_proposals(root):
     path = f"{root}/configs/paper_v2/shufflenetv2_0.5x.py"
     title, rows = report.detector(path, (64, 96))
     assert title == f"{path}, 1000 proposals, at 64x96"

@@ -1,4 +1,4 @@
-"""The configs of the papers' COCO tables: each row loads, builds, trains, and is evaluated."""
+"""The configs of the papers' COCO tables: load, build, train and evaluate each row."""
 
 import copy
 import math
@@ -80,7 +80,7 @@ SMALL = {
     "val_dataloader.dataset.indices": 1,
     "model.train_cfg.rcnn.sampler.num": 8,
     "model.test_cfg.rpn.max_per_img": 4,
-    # Without statistics of a training, logits are so large that a score can be 0 exactly.
+    # With untrained running statistics, logits are so large that a score can be exactly 0.
     "model.test_cfg.rcnn.score_thr": -1.0,
     "randomness.seed": 0,
     "train_dataloader.batch_size": 2,
@@ -108,8 +108,8 @@ class Listener(Hook):
 
 @pytest.mark.parametrize("row", TRAINED)
 def test_a_row_trains_two_iterations_and_is_evaluated(row, demo_data, tmp_path, monkeypatch):
-    """By its own loop, schedule and losses; only data and images are smaller."""
-    # What the log begins with takes longer than all the rest.
+    """With its own loop, schedule and losses; only the data set and the images are smaller."""
+    # The header of the log takes longer than the training.
     monkeypatch.setattr(Config, "pretty_text", property(lambda cfg: ""))
     monkeypatch.setattr("mmengine.runner.runner.collect_env", dict)
     options = {**SMALL, "data_root": str(demo_data)}
@@ -130,7 +130,7 @@ def test_a_row_trains_two_iterations_and_is_evaluated(row, demo_data, tmp_path, 
 
 
 def measured_backbone(detector, size=(96, 128)):
-    """(channels, stride) of each map of a backbone, as it computes them."""
+    """Channels and stride of each feature map of a backbone."""
     detector.eval()
     maps = detector.backbone(torch.zeros(1, 3, *size, device="meta"))
     found = [(m.shape[1], size[1] // m.shape[3]) for m in maps]
@@ -141,7 +141,7 @@ def measured_backbone(detector, size=(96, 128)):
 
 
 @pytest.mark.parametrize("row", V1[::2])
-def test_rpn_and_rois_of_c4_read_stage_3_and_boxes_stage_4(row):
+def test_c4_uses_stage_3_for_rpn_and_rois_and_stage_4_for_boxes(row):
     detector = build(load(row))
     ((channels, stride),) = measured_backbone(detector)
     assert stride == 16
@@ -159,7 +159,7 @@ def test_rpn_and_rois_of_c4_read_stage_3_and_boxes_stage_4(row):
 
 
 @pytest.mark.parametrize("row", V2)
-def test_rpn_of_light_head_reads_c4_and_its_thin_map_c5(row):
+def test_light_head_uses_c4_for_the_rpn_and_c5_for_the_thin_map(row):
     detector = build(load(row))
     (c4, stride4), (c5, stride5) = measured_backbone(detector)
     assert (stride4, stride5) == (16, 32)
@@ -170,7 +170,7 @@ def test_rpn_of_light_head_reads_c4_and_its_thin_map_c5(row):
 
 
 @pytest.mark.parametrize("row", ROWS)
-def test_all_batchnorm_and_the_layers_up_to_stride_4_do_not_learn(row):
+def test_batchnorm_and_layers_up_to_stride_4_are_frozen(row):
     detector = build(load(row)).train()
     norms = [m for m in detector.modules() if isinstance(m, nn.BatchNorm2d)]
     assert norms
@@ -186,7 +186,7 @@ def test_all_batchnorm_and_the_layers_up_to_stride_4_do_not_learn(row):
     detector.eval()
     detector.backbone(torch.zeros(1, 3, 96, 128, device="meta"))
     assert {8, 16} <= {stride for _, stride in learning}
-    # The first unit of stride 8 may begin at stride 4.
+    # The first unit of stride 8 may start at stride 4.
     first = {tuple(name.split(".")[:2]) for name, stride in learning if stride <= 4}
     assert len(first) <= 1
     assert first <= {("stage2", "0"), ("layer3", "0")}
@@ -194,7 +194,7 @@ def test_all_batchnorm_and_the_layers_up_to_stride_4_do_not_learn(row):
 
 @pytest.mark.parametrize("row", ROWS)
 def test_the_backbone_has_the_complexity_of_the_papers_row(row, multiply_adds):
-    """Within a fifth: the columns of V2's table are rounded names, 500 M for 524 to 591."""
+    """Within 20 %, because V2's table rounds: 500 M stands for 524 to 591 M."""
     backbone = dict(load(row).model.backbone)
     last = {"MobileNetV2": 7, "shufflenet_det.ShuffleNetV2": 4}.get(backbone["type"], 3)
     backbone |= {"init_cfg": None, "out_indices": (last,), "frozen_stages": -1}
@@ -206,7 +206,7 @@ def test_the_backbone_has_the_complexity_of_the_papers_row(row, multiply_adds):
 
 
 @pytest.mark.parametrize("size, billions", [(300, 25.2), (600, 30.5)])
-def test_mobilenets_c4_costs_what_its_own_paper_has(size, billions):
+def test_mobilenets_c4_has_the_cost_of_its_own_paper(size, billions):
     """MobileNet (arXiv:1704.04861), Table 13: 6.1 M parameters, 300 proposals."""
     *_, total = detector_complexity(load(f"v1/mobilenet_{size}").model, (size, size))
     assert round(total.multiply_adds / 1e9, 1) == billions
@@ -214,7 +214,7 @@ def test_mobilenets_c4_costs_what_its_own_paper_has(size, billions):
 
 
 @pytest.mark.parametrize("row", [*ROWS, *FPN])
-def test_weights_are_of_the_rows_network_and_pixels_follow_them(row, demo_data):
+def test_weights_fit_the_network_and_decide_the_preprocessing(row, demo_data):
     cfg = load_run_config(str(path_of(row)), cfg_options={"data_root": str(demo_data)}, splits=())
     backbone = cfg.model.backbone
     record = find_record(backbone.init_cfg.checkpoint)
@@ -256,7 +256,7 @@ def test_v2_has_light_heads_schedule(row):
 
 
 def groups(row):
-    """{parameter: (times the learning rate, times the weight decay)} of those that learn."""
+    """Factors of learning rate and weight decay by trainable parameter."""
     cfg = load(row)
     detector = build(cfg)
     wrapper = build_optim_wrapper(detector, cfg.optim_wrapper)
@@ -270,7 +270,7 @@ def groups(row):
     }
 
 
-def test_the_thin_maps_gradients_count_three_times_and_biases_do_not_decay():
+def test_the_thin_map_learns_three_times_faster_and_biases_do_not_decay():
     for name, (lr, decay) in groups("v2/shufflenetv2_1x").items():
         is_thin = name.startswith("roi_head.thin_conv.")
         assert lr == pytest.approx(3 if is_thin else 1), name
@@ -278,7 +278,7 @@ def test_the_thin_maps_gradients_count_three_times_and_biases_do_not_decay():
 
 
 @pytest.mark.parametrize("row", ROWS)
-def test_images_are_resized_as_the_row_says(row):
+def test_images_have_the_size_of_the_row(row):
     short, _, long = COCO_ROWS[row].size.partition("x")
     scale = (int(long) if long else int(short) * 10 // 6, int(short))
     if not long and short == "300":
@@ -296,7 +296,7 @@ def test_images_are_resized_as_the_row_says(row):
 
 @pytest.mark.parametrize("row", V1)
 def test_anchors_of_v1_are_py_faster_rcnns(row):
-    """Of the base cell 0 to 15, pixels included, so 0 to 16; sides 64 to 512."""
+    """The base cell is 0 to 15 inclusive, so 0 to 16; sides are 64 to 512."""
     generator = TASK_UTILS.build(load(row).model.rpn_head.anchor_generator)
     (anchors,) = generator.base_anchors
     centres = (anchors[:, :2] + anchors[:, 2:]) / 2
@@ -309,7 +309,7 @@ def test_anchors_of_v1_are_py_faster_rcnns(row):
 
 @pytest.mark.parametrize("row", V1)
 def test_proposals_of_v1_are_at_least_16_pixels_of_the_original_image(row):
-    """py-faster-rcnn multiplies RPN_MIN_SIZE by the image's scale; COCO's are of 640x480."""
+    """py-faster-rcnn multiplies RPN_MIN_SIZE by the image scale; images of COCO are 640x480."""
     model = load(row).model
     least = 16 * int(row.rsplit("_", 1)[1]) / 480
     assert model.train_cfg.rpn_proposal.min_bbox_size == least
@@ -317,8 +317,8 @@ def test_proposals_of_v1_are_at_least_16_pixels_of_the_original_image(row):
 
 
 @pytest.mark.parametrize("row", ROWS)
-def test_images_with_no_anchor_within_them_are_left_out(row):
-    """mmdet ends with an error on one."""
+def test_images_without_an_inside_anchor_are_excluded(row):
+    """mmdet raises an error for such an image."""
     cfg = load(row)
     generator = TASK_UTILS.build(cfg.model.rpn_head.anchor_generator)
     long, short = next(
@@ -351,7 +351,7 @@ def test_biases_of_v1_learn_at_twice_the_rate():
 
 
 @pytest.mark.parametrize("row", TRAINED)
-def test_the_demo_leaves_the_rows_network_and_trains_all_of_it(row, demo_data, monkeypatch):
+def test_the_demo_keeps_the_network_and_trains_all_of_it(row, demo_data, monkeypatch):
     monkeypatch.setattr("shufflenet_det.training.demo.make_demo_dataset", lambda root: demo_data)
     options = parse_options(list(DEMO_OPTIONS))
     cfg = load_run_config(str(path_of(row)), cfg_options=options, demo=True, work_dir="none")
@@ -366,8 +366,8 @@ def test_the_demo_leaves_the_rows_network_and_trains_all_of_it(row, demo_data, m
     assert not Path("none").exists()
 
 
-def test_light_heads_head_is_the_papers_small_one():
-    """Light-Head R-CNN (arXiv:1711.07264), Sec. 3.2 and 4.3, but for what its code has instead."""
+def test_light_head_has_the_papers_small_head():
+    """Light-Head R-CNN (arXiv:1711.07264), Sec. 3.2 and 4.3; its code where they differ."""
     model = load("v2/shufflenetv2_1x").model
     generator = TASK_UTILS.build(model.rpn_head.anchor_generator)
     (anchors,) = generator.base_anchors
@@ -391,7 +391,7 @@ def test_light_heads_head_is_the_papers_small_one():
 
 
 @pytest.mark.parametrize("row", FPN)
-def test_the_fpn_form_has_the_rows_backbone_and_images(row):
+def test_the_fpn_variant_has_the_same_backbone_and_images(row):
     cfg, c4 = load(row), load(row.removesuffix("_fpn"))
     for name in ("type", "groups", "widen_factor", "shuffle", "init_cfg"):
         assert cfg.model.backbone[name] == c4.model.backbone[name], name

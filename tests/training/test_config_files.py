@@ -17,28 +17,28 @@ def test_every_config_has_a_name(name, root):
     assert find_config(f"configs/{name}.py").samefile(wanted)
 
 
-def test_a_folder_may_be_left_out(root):
+def test_the_folder_is_optional(root):
     wanted = root / "configs/paper_v1/shufflenet_1x_300.py"
     assert find_config("shufflenet_1x_300").samefile(wanted)
 
 
-def test_a_file_of_ones_own_comes_first(tmp_path):
+def test_a_file_of_the_user_comes_first(tmp_path):
     own = tmp_path / "faster_rcnn_shufflenet_coco"
     own.write_text("a = 1")
     assert find_config("faster_rcnn_shufflenet_coco").samefile(own)
 
 
-def test_a_wrong_name_names_the_nearest():
+def test_a_wrong_name_gets_suggestions():
     with pytest.raises(
         FileNotFoundError, match=r"retinanet_shufflnet_coco.*retinanet_shufflenet_coco"
     ):
         find_config("retinanet_shufflnet_coco")
 
 
-def test_a_name_near_none_leads_to_the_list():
+def test_a_very_wrong_name_refers_to_the_list():
     with pytest.raises(FileNotFoundError, match=r"`shufflenet-det configs` lists them"):
         find_config("qqqqqq")
 
 
-def test_bases_are_no_configs():
+def test_base_files_are_not_listed():
     assert not [name for name in config_names() if "_base_" in name]

@@ -57,8 +57,8 @@ class RemoveFolder(Hook):
 
 
 def test_a_work_folder_that_vanishes_is_named(tiny, tmp_path, monkeypatch):
-    usual = hooks.of_every_run
-    monkeypatch.setattr(hooks, "of_every_run", lambda: [*usual(), RemoveFolder()])
+    usual = hooks.standard_hooks
+    monkeypatch.setattr(hooks, "standard_hooks", lambda: [*usual(), RemoveFolder()])
     with pytest.raises(OSError) as raised:
         train(tiny(tmp_path / "run"))
     assert str(tmp_path / "run") in sentence(raised.value)

@@ -20,27 +20,27 @@ def load(name=MAIN, **options):
 @pytest.mark.parametrize(
     "option, near", [("trian_cfg.max_epochs", "train_cfg"), ("randomnes.seed", "randomness")]
 )
-def test_a_misspelt_option_names_the_nearest(option, near):
+def test_a_misspelt_option_gets_a_suggestion(option, near):
     with pytest.raises(ValueError, match=rf"{option}=.*did you mean '{near}'"):
         load(**{option: 1})
 
 
 @pytest.mark.parametrize("line", ["batch_size = 8", "max_epochs = 2", "pretrained = None"])
-def test_a_name_that_the_base_has_used_is_refused_in_a_file(tmp_path, line):
+def test_a_variable_that_only_the_base_uses_is_refused(tmp_path, line):
     path = tmp_path / "mine.py"
     path.write_text(f"_base_ = '{config_folder()}/ssdlite320_shufflenet_coco.py'\n{line}\n")
     with pytest.raises(ValueError, match=rf"sets '{line.split()[0]}', which .*change nothing"):
         load(path)
 
 
-def test_a_name_that_the_file_uses_itself_is_taken(tmp_path):
+def test_a_variable_that_the_file_uses_is_accepted(tmp_path):
     path = tmp_path / "mine.py"
     text = "batch_size = 8\ntrain_dataloader = dict(batch_size=batch_size)\nlr = 0.015\n"
     path.write_text(f"_base_ = '{config_folder()}/ssdlite320_shufflenet_coco.py'\n{text}")
     assert load(path).train_dataloader.batch_size == 8
 
 
-def test_no_workers_need_no_other_option():
+def test_worker_options_are_removed_without_workers():
     loader = load(**{"train_dataloader.num_workers": 0}).train_dataloader
     assert not loader.persistent_workers
 
@@ -55,7 +55,7 @@ def test_the_schedule_follows_an_override_of_the_epochs(name, epochs, milestones
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 3, 12])
-def test_the_main_configs_own_milestones_come_one_at_a_time(tmp_path, epochs):
+def test_milestones_stay_unique_and_positive(tmp_path, epochs):
     """mmdet's epochs 8 and 11 of 12; with fewer epochs no duplicates, and none before the first."""
     text = (config_folder() / f"{MAIN}.py").read_text()
     path = tmp_path / "mine.py"
@@ -64,7 +64,7 @@ def test_the_main_configs_own_milestones_come_one_at_a_time(tmp_path, epochs):
     assert list(milestones) == {1: [], 2: [1], 3: [2], 12: [8, 11]}[epochs]
 
 
-def test_the_cosine_follows_too():
+def test_a_cosine_schedule_follows_an_override_of_the_epochs():
     cosine = load("ssdlite320_shufflenet_coco", **{"train_cfg.max_epochs": 300}).param_scheduler[1]
     assert cosine.T_max == cosine.end == 300
 
@@ -78,7 +78,7 @@ def test_a_schedule_that_ends_early_is_reported(tmp_path):
 
 
 @pytest.mark.parametrize("channels", [[116, 232], [256, 512, 1024]])
-def test_wrong_channels_name_those_of_the_backbone(channels):
+def test_wrong_channels_are_compared_with_the_backbones(channels):
     cfg = load(**{"model.neck.in_channels": channels})
     with pytest.raises(ValueError, match=r"ShuffleNetV2 outputs \[116, 232, 464\]"):
         require_channels(MODELS.build(cfg.model), cfg.model)
@@ -103,11 +103,11 @@ def test_channels_of_other_backbones_are_known():
         ("backbone=dict(widen_factor=2.0)", "ShuffleNetV2 from x.pth"),
     ],
 )
-def test_a_training_says_when_its_config_dropped_the_weights_of_the_base(tmp_path, own, said):
+def test_the_log_says_that_a_config_dropped_the_weights_of_its_base(tmp_path, own, said):
     weights = "init_cfg=dict(type='Pretrained', checkpoint='x.pth')"
     model = f"model = dict(backbone=dict(type='ShuffleNetV2', {weights}))\n"
     (tmp_path / "base.py").write_text(model)
     (tmp_path / "mine.py").write_text(f"_base_ = './base.py'\nmodel = dict({own})\n")
     cfg = Config.fromfile(tmp_path / "mine.py")
     runner = SimpleNamespace(iter=0, _load_from=None, cfg=cfg)
-    assert said in hooks._start(runner)
+    assert said in hooks._initial_weights(runner)

@@ -80,19 +80,19 @@ def test_a_mistake_is_one_sentence(command, capsys, case):
 
 
 @pytest.mark.parametrize("case", DEFECTS)
-def test_a_defect_keeps_its_traceback(command, case):
+def test_a_bug_keeps_its_traceback(command, case):
     with pytest.raises(Exception) as raised:
         command(DEFECTS[case])
     assert not isinstance(raised.value, SystemExit)
 
 
-def test_a_traceback_can_be_asked_for(command, monkeypatch):
+def test_a_traceback_can_be_requested(command, monkeypatch):
     monkeypatch.setenv("SHUFFLENET_DET_TRACEBACK", "1")
     with pytest.raises(FileNotFoundError):
         command(MISTAKES["a missing file"][0])
 
 
-def test_a_killed_loader_process_is_reported_whatever_it_interrupted(command, capsys):
+def test_a_killed_loader_process_is_reported_at_any_point(command, capsys):
     died = RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")
 
     def interrupted():
@@ -106,7 +106,7 @@ def test_a_killed_loader_process_is_reported_whatever_it_interrupted(command, ca
     assert "num_workers" in told and "--resume" in told
 
 
-def test_an_interruption_is_told_without_a_traceback(command, capsys):
+def test_an_interruption_has_no_traceback(command, capsys):
     def interrupted():
         raise KeyboardInterrupt("interrupted; resume with --resume")
 
@@ -115,7 +115,7 @@ def test_an_interruption_is_told_without_a_traceback(command, capsys):
 
 
 @pytest.mark.parametrize("name", cli.commands())
-def test_every_command_has_an_example_that_its_parser_takes(name, monkeypatch, capsys):
+def test_the_example_of_each_command_is_valid(name, monkeypatch, capsys):
     module = cli.commands()[name]
     words = module.EXAMPLE.replace("\\\n", " ").split()
     assert words[:2] == ["shufflenet-det", name]
@@ -124,7 +124,7 @@ def test_every_command_has_an_example_that_its_parser_takes(name, monkeypatch, c
     parser.parse_args(words[2:])
 
 
-def test_a_pipe_that_is_closed_early_is_no_error(root):
+def test_a_closed_pipe_is_not_an_error(root):
     """As by ``shufflenet-det configs | head -1``."""
     command = [sys.executable, "-m", "shufflenet_det.cli", "configs"]
     with subprocess.Popen(command, cwd=root, stdout=-1, stderr=-1, text=True) as process:

@@ -87,7 +87,7 @@ def labelled(request, tmp_path):
     return folder
 
 
-def test_every_label_form_becomes_a_config_that_a_run_accepts(labelled, tmp_path):
+def test_each_label_format_becomes_a_valid_config(labelled, tmp_path):
     config = config_for_folder(labelled, tmp_path / "run", "nanodet_plus_m_416")
     cfg = load_run_config(config, work_dir=str(tmp_path / "run"))
     assert cfg.model.bbox_head.num_classes == len(CLASSES)
@@ -99,9 +99,7 @@ def test_every_label_form_becomes_a_config_that_a_run_accepts(labelled, tmp_path
 
 
 @pytest.mark.parametrize("labelled", [as_yolo], indirect=True, ids=["yolo"])
-def test_a_folder_is_trained_on_tested_and_reported_and_the_printed_commands_work(
-    labelled, tmp_path, capsys
-):
+def test_training_on_a_folder_writes_a_report_and_its_commands_work(labelled, tmp_path, capsys):
     run = tmp_path / "run"
     words = ["--data", str(labelled), "--work-dir", str(run), "--cfg-options", *TINY]
     assert run_tool("train", words) == 0

@@ -31,7 +31,7 @@ def weights(path: Path) -> dict[str, torch.Tensor]:
     return load_from_local(path)["state_dict"]
 
 
-def test_a_training_says_what_a_person_needs(tiny, tmp_path, capfd):
+def test_the_console_shows_the_essential_lines(tiny, tmp_path, capfd):
     # Another program in this process has a visualizer with mmengine's default name.
     DetLocalVisualizer.get_instance("visualizer", save_dir=str(tmp_path / "another"))
     train(tiny(tmp_path))
@@ -68,12 +68,12 @@ class Kill(Hook):
 
 
 @pytest.mark.parametrize("number, step, workers", [(signal.SIGINT, 1, 0), (signal.SIGTERM, 2, 2)])
-def test_an_interrupted_training_ends_as_an_undisturbed_one(
+def test_a_resumed_training_equals_an_uninterrupted_one(
     tiny, trained, tmp_path, monkeypatch, number, step, workers
 ):
     """To the last bit, with random crops, flips and colours, whatever the number of workers."""
-    usual = hooks.of_every_run
-    monkeypatch.setattr(hooks, "of_every_run", lambda: [*usual(), Kill(step, number)])
+    usual = hooks.standard_hooks
+    monkeypatch.setattr(hooks, "standard_hooks", lambda: [*usual(), Kill(step, number)])
     with pytest.raises(KeyboardInterrupt, match=rf"iter_{step + 1}\.pth; .* --resume") as stopped:
         train(tiny(tmp_path, {"train_dataloader.num_workers": workers}))
     assert stopped.value.signal == number
@@ -130,14 +130,14 @@ def test_weights_that_are_not_finite_are_not_saved(tiny, tmp_path, monkeypatch):
             if runner.iter == STEPS - 1:  # not visible in any loss
                 next(runner.model.parameters()).data.fill_(float("nan"))
 
-    usual = hooks.of_every_run
-    monkeypatch.setattr(hooks, "of_every_run", lambda: [*usual(), Spoil()])
+    usual = hooks.standard_hooks
+    monkeypatch.setattr(hooks, "standard_hooks", lambda: [*usual(), Spoil()])
     with pytest.raises(RuntimeError, match=r"not finite.*last good checkpoint is .*epoch_1\.pth"):
         train(tiny(tmp_path))
     assert [path.name for path in tmp_path.glob("epoch_*")] == ["epoch_1.pth"]
 
 
-def test_a_coco_config_on_other_classes_names_both(tiny, own_data, tmp_path):
+def test_a_coco_config_with_other_classes_names_both(tiny, own_data, tmp_path):
     mine = str(own_data / "data/mine")
     options = {
         f"train_dataloader.dataset.dataset.{key}": value
@@ -153,13 +153,13 @@ def test_two_trainings_in_one_folder_are_refused(tiny, tmp_path):
             train(tiny(tmp_path))
 
 
-def test_a_work_folder_that_cannot_be_made_is_named(tiny, tmp_path):
+def test_a_work_folder_that_cannot_be_created_is_named(tiny, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="file"):
         train(tiny(tmp_path / "file" / "folder"))
 
 
-def test_a_last_batch_of_one_image_is_left_out(tiny, tmp_path):
+def test_a_last_batch_of_one_image_is_dropped(tiny, tmp_path):
     train(tiny(tmp_path, {"train_dataloader.batch_size": 5, "train_cfg.max_epochs": 1}))
     assert len(losses(tmp_path)) == 2  # eleven images
 
@@ -169,7 +169,7 @@ def test_a_batch_of_one_image_is_explained(tiny, tmp_path):
         train(tiny(tmp_path, {"train_dataloader.batch_size": 1}))
 
 
-def test_another_learning_rate_is_not_taken_silently(tiny, trained, tmp_path, capfd):
+def test_another_learning_rate_is_not_ignored_silently(tiny, trained, tmp_path, capfd):
     options = {"optim_wrapper.optimizer.lr": 0.5, "train_cfg.max_epochs": 3}
     train(tiny(tmp_path, options), resume=str(trained / "epoch_2.pth"))
     assert "the config's 0.5 is not used" in capfd.readouterr().out
@@ -184,7 +184,7 @@ def changed(checkpoint, change):
     return str(path)
 
 
-def test_a_checkpoint_scores_as_in_its_training(tiny, trained, tmp_path, capfd):
+def test_a_test_gives_the_metrics_of_the_training(tiny, trained, tmp_path, capfd):
     metrics = training.test(tiny(tmp_path, splits=("test",)), str(trained / "epoch_2.pth"))
     lines = (next(trained.glob("*/vis_data/scalars.json"))).read_text().splitlines()
     assert json.loads(lines[-1])["coco/bbox_mAP"] == metrics["coco/bbox_mAP"]
@@ -205,7 +205,7 @@ def test_a_checkpoint_that_does_not_fit_is_refused(tiny, trained, tmp_path, chan
         training.test(tiny(tmp_path, splits=("test",)), name)
 
 
-def test_a_checkpoint_of_other_classes_is_refused(tiny, trained, tmp_path):
+def test_a_checkpoint_with_other_classes_is_refused(tiny, trained, tmp_path):
     cfg = tiny(tmp_path, {"model.bbox_head.num_classes": 2}, splits=("test",))
     cfg.test_dataloader.dataset.metainfo = {"classes": ("helmet", "vest")}
     with pytest.raises(ValueError, match=r"80 classes \(person, .* 2 classes \(helmet, vest\)"):
@@ -219,7 +219,7 @@ def test_a_checkpoint_of_another_model_is_reported(tiny, trained, tmp_path, capf
     assert len(told) == 1 and "bbox_head.norm_cfg.eps is 0.5, trained with 0.001" in told[0]
 
 
-def test_a_place_for_predictions_that_cannot_be_written_is_named_first(tiny, tmp_path):
+def test_an_unwritable_file_for_predictions_is_named_first(tiny, tmp_path):
     with pytest.raises(OSError, match="no_such"):
         training.test(
             tiny(tmp_path, splits=("test",)), "none.pth", out=str(tmp_path / "no_such" / "o.pkl")
