@@ -2,7 +2,7 @@
 """Test the readers, the ops and the runtime with damaged and hostile input.
 
 Each chunk of inputs runs in its own process with a memory limit, so crashes and hangs are detected.
-An input may be accepted, or rejected with a ValueError or OSError that names its file. All other
+An input may be accepted, or refused with a ValueError or OSError that names its file. All other
 results are printed with their seed. To repeat one:
 ``tools/fuzz.py --target annotations --first SEED --inputs 1``.
 
@@ -224,7 +224,7 @@ def runtime_state(folder: Path) -> State:
 
 
 def export_model(folder: Path) -> Path:
-    """Export NanoDet-m with random weights to ONNX."""
+    """Export NanoDet-m with random weights to ONNX, and return the file."""
     import torch
     from mmdet.registry import MODELS
     from mmengine.config import Config

@@ -38,11 +38,10 @@ def run(args: argparse.Namespace) -> None:
     """Export, then compare with the detector in PyTorch."""
     from pathlib import Path
 
-    import numpy as np
-
     from shufflenet_det.deploy import Detector, export, verify
     from shufflenet_det.deploy.runtime.engines import RUNTIMES
     from shufflenet_det.deploy.verification import compare, find_dataset, photographs
+    from shufflenet_det.detector.results import Detections
     from shufflenet_det.detector.sources import read_image
 
     if args.verify:
@@ -58,11 +57,8 @@ def run(args: argparse.Namespace) -> None:
     )
     print(f"written: {args.out}")
 
-    def reference(image: Any) -> Any:
-        found: Any = torch_model(read_image(image))
-        names = [torch_model.classes[label] for label in found.class_id]
-        found.data["class_name"] = np.array(names, dtype=str)
-        return found
+    def reference(image: Any) -> Detections:
+        return Detections.of(torch_model(read_image(image)), torch_model.classes, image)
 
     exported = {}
     for name, (_, _, suffixes) in RUNTIMES.items():

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import tempfile
+import warnings
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -15,8 +16,12 @@ from torch import Tensor, nn
 from ..detector.torch_model import TorchModel
 from .network import DenseNetwork
 from .optimization import fold_norms
+from .pipeline import Pipeline
 from .quantization import calibration_images, quantize
+from .runtime.engines import METADATA
 from .spec import Spec, describe
+
+OPSET = 20  # supported by onnxruntime 1.17 and later
 
 
 def export(
@@ -91,22 +96,52 @@ def export(
 def _write_onnx(model: nn.Module, spec: Spec, path: Path, nms: bool, half: bool, int8: Any) -> None:
     import onnx
 
-    from . import onnx_model
-
-    proto = onnx_model.build(model, spec, nms=nms, half=half)
+    outputs = ["boxes", "scores", "labels"] if nms else ["boxes", "scores"]
+    proto = trace(Pipeline(model, spec, nms=nms, half=half), outputs)
+    onnx.helper.set_model_props(proto, {METADATA: _description(spec, nms)})
+    onnx.checker.check_model(proto, full_check=True)
     onnx.save(quantize(proto, int8) if int8 else proto, str(path))
 
 
-def _write_openvino(model: nn.Module, spec: Spec, path: Path, half: bool, **options: Any) -> None:
+def trace(module: nn.Module, outputs: list[str]) -> Any:
+    """Trace a module to an ONNX model.
+
+    The input is ``image``, (height, width, 3), uint8; the outputs have any length.
+    """
+    import onnx
+
+    image = torch.randint(256, (240, 320, 3), dtype=torch.uint8)
+    free = {"image": {0: "height", 1: "width"}, **{name: {0: "boxes"} for name in outputs}}
+    with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
+        warnings.simplefilter("ignore")
+        file = Path(folder) / "network.onnx"
+        torch.onnx.export(
+            module.eval(),
+            (image,),
+            file,
+            dynamo=False,  # dynamo=True takes up to 25 times as long with free sizes
+            opset_version=OPSET,
+            input_names=["image"],
+            output_names=outputs,
+            dynamic_axes=free,
+        )
+        proto = onnx.load(file)
+    # With free sizes, tracing gives the sides of different maps the same name.
+    del proto.graph.value_info[:]
+    return proto
+
+
+def _write_openvino(
+    model: nn.Module, spec: Spec, path: Path, nms: bool, half: bool, int8: Any
+) -> None:
     import openvino
 
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.onnx"
         # OpenVINO makes half precision itself: it stores float16 and computes in the fastest type.
-        _write_onnx(model, spec, file, half=False, **options)
+        _write_onnx(model, spec, file, nms, half=False, int8=int8)
         converted = openvino.convert_model(str(file))
-    spec = {**spec, "nms": "inside" if options["nms"] else "none"}
-    converted.set_rt_info(json.dumps(spec), ["shufflenet_det"])
+    converted.set_rt_info(_description(spec, nms), [METADATA])
     openvino.save_model(converted, str(path), compress_to_fp16=half)
 
 
@@ -157,7 +192,7 @@ def _write_ncnn(model: nn.Module, spec: Spec, path: Path, half: bool, **options:
             if not Path(file).is_file():
                 raise RuntimeError(f"pnnx failed to convert {path.name}: it wrote no .{suffix}")
             path.with_suffix(f".{suffix}").write_bytes(Path(file).read_bytes())
-    _describe_beside(path, {**spec, "levels": levels})
+    path.with_suffix(".json").write_text(_description({**spec, "levels": levels}), encoding="utf-8")
 
 
 def _write_tflite(model: nn.Module, spec: Spec, path: Path, **options: Any) -> None:
@@ -166,20 +201,18 @@ def _write_tflite(model: nn.Module, spec: Spec, path: Path, **options: Any) -> N
         import litert_torch
 
         litert_torch.convert(network, (x,)).export(str(path))
-    _describe_beside(path, spec)
+    path.with_suffix(".json").write_text(_description(spec), encoding="utf-8")
 
 
 def _write_program(model: nn.Module, spec: Spec, path: Path, **options: Any) -> None:
     network, x, _ = _raw_network(model, spec, path, decoded=True)
     program = torch.export.export(network, (x,))
-    text = json.dumps({**spec, "nms": "none"})
-    torch.export.save(program, str(path), extra_files={"shufflenet_det.json": text})
+    files = {f"{METADATA}.json": _description(spec)}
+    torch.export.save(program, str(path), extra_files=files)
 
 
-def _describe_beside(path: Path, spec: Spec) -> None:
-    """Write the description as JSON beside a file whose format cannot contain it."""
-    text = json.dumps({**spec, "nms": "none"}, indent=1)
-    path.with_suffix(".json").write_text(text, encoding="utf-8")
+def _description(spec: Spec, nms: bool = False) -> str:
+    return json.dumps({**spec, "nms": "inside" if nms else "none"}, indent=1)
 
 
 # For each format: the function that writes it, the packages it needs, the options it supports.

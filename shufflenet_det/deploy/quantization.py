@@ -49,7 +49,7 @@ def quantize(proto: Any, images: Sequence[Path]) -> Any:
     box deltas or distributions of distances), decoding and NMS stay in float.
 
     Args:
-        proto: The float32 model of :func:`~shufflenet_det.deploy.onnx_model.build`.
+        proto: The float32 model of :func:`~shufflenet_det.deploy.exporting.trace`.
         images: Images for the calibration of the activations' ranges.
     """
     import onnx

@@ -10,7 +10,7 @@ from torch import nn
 
 from shufflenet_det.cli import run_tool
 from shufflenet_det.data.warp import fit
-from shufflenet_det.deploy import Detector, export, onnx_model, quantization
+from shufflenet_det.deploy import Detector, export, exporting, quantization
 from shufflenet_det.deploy.network import head_levels
 from shufflenet_det.deploy.pipeline import Preprocessing
 from shufflenet_det.deploy.runtime.engines import openvino_core
@@ -42,7 +42,7 @@ def test_images_are_resized_as_by_opencv(name):
     spec = RESIZES[name]
     rest = {"channels": "RGB", "mean": [0] * 3, "std": [1] * 3, "pad_divisor": 1, "pad_value": 0}
     preprocessing = nn.Sequential(Preprocessing({**spec, **rest}), First())
-    file = onnx_model.trace(preprocessing, ["x"]).SerializeToString()
+    file = exporting.trace(preprocessing, ["x"]).SerializeToString()
     session = InferenceSession(file)
     core = openvino_core()
     compiled = core.compile_model(core.read_model(file), "CPU")
@@ -169,7 +169,7 @@ def test_an_export_that_fails_leaves_the_old_file(lively, tmp_path, monkeypatch)
     def fail(*arguments, **options):
         raise RuntimeError("the converter fails")
 
-    monkeypatch.setattr(onnx_model, "build", fail)
+    monkeypatch.setattr(exporting, "trace", fail)
     (tmp_path / "model.onnx").write_text("old")
     with pytest.raises(RuntimeError):
         export(lively("ssdlite")[0], None, tmp_path / "model.onnx")

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import supervision as sv
 
+from ...detector.results import Detections
 from ...detector.sources import read_image
 from .engines import open_engine
 
@@ -51,8 +52,8 @@ class Detector:
             score_threshold: The lowest score of a box. The model's own threshold also applies.
 
         Returns:
-            ``supervision.Detections`` with ``data['class_name']``, in pixels of the image after
-            EXIF rotation, the highest score first; for a sequence, a list.
+            :class:`~shufflenet_det.detector.results.Detections`, in pixels of the image after EXIF
+            rotation; for a sequence, a list.
 
         Raises:
             FileNotFoundError: The file does not exist.
@@ -69,13 +70,9 @@ class Detector:
                 f"{self._name!r} predicts class {labels.max()}, but its metadata names only "
                 f"{len(self.classes)} classes, counted from 0"
             )
-        names = np.array([self.classes[label] for label in labels], dtype=str)
-        return sv.Detections(
-            xyxy=boxes.reshape(-1, 4).astype(np.float32),
-            confidence=scores.astype(np.float32),
-            class_id=labels.astype(int),
-            data={"class_name": names},
-        )
+        boxes, scores = boxes.reshape(-1, 4).astype(np.float32), scores.astype(np.float32)
+        found = sv.Detections(boxes, confidence=scores, class_id=labels.astype(int))
+        return Detections.of(found, self.classes, image)
 
 
 def suppress(

@@ -146,9 +146,9 @@ def _litert(module: Any, path: Path, threads: int | None) -> tuple[Engine, str |
 def _torch(module: Any, path: Path, threads: int | None) -> tuple[Engine, str | None]:
     if threads:
         module.set_num_threads(threads)
-    files = {"shufflenet_det.json": ""}
+    files = {f"{METADATA}.json": ""}
     program = module.export.load(str(path), extra_files=files).module()
-    text = files["shufflenet_det.json"]
+    text = files[f"{METADATA}.json"]
 
     def run(x: np.ndarray) -> list[np.ndarray]:
         with module.inference_mode():
