@@ -140,7 +140,7 @@ def _statements(content: Any, state: Mapping[str, Any]) -> Iterator[tuple[str, d
 
 
 def _problem(tensor: Tensor) -> str:
-    """Why a tensor cannot be a weight; empty if it can. Nothing of the size it declares is made."""
+    """Why a tensor cannot be a weight; empty if it can. A small file may declare a huge tensor."""
     if tensor.is_quantized or (tensor.ndim == 4 and tensor.dtype in _INTEGERS):
         return "is quantised, and these networks compute in floating point"
     if tensor.layout != torch.strided or tensor.device.type != "cpu":

@@ -5,6 +5,7 @@ from itertools import combinations
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from shufflenet_det import backbones
@@ -135,6 +136,20 @@ def randomise(module, seed=0):
                 nn.init.normal_(layer.running_mean, generator=generator)
                 nn.init.uniform_(layer.running_var, 0.5, 1.5, generator=generator)
     return module
+
+
+def conv_bn(x, conv, norm, stride=1, groups=1):
+    """Convolution and BatchNorm on the tensors of two layers, without their settings."""
+    weight = conv.weight
+    x = F.conv2d(x, weight, stride=stride, padding=weight.shape[-1] // 2, groups=groups)
+    return F.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias)
+
+
+def squeezed(x, layer):
+    """Squeeze-and-excitation (Hu et al., CVPR 2018): pool, reduce, ReLU, expand, sigmoid, scale."""
+    scale = x.mean((2, 3), keepdim=True)
+    scale = F.conv2d(scale, layer.fc1.weight, layer.fc1.bias).relu()
+    return x * F.conv2d(scale, layer.fc2.weight, layer.fc2.bias).sigmoid()
 
 
 def copied(state):

@@ -5,7 +5,6 @@ import pytest
 import torch
 from networks import MOBILENET_FACTORS
 from torch import nn
-from torch.nn import functional as F
 
 from shufflenet_det.backbones import MobileNetV1
 
@@ -55,10 +54,7 @@ def test_maps_are_those_of_table_1(factor, size):
     ):
         kernel = conv.weight.shape[-1]
         assert kernel == (1 if out and row else 3)
-        x = F.conv2d(
-            x, conv.weight, stride=stride, padding=kernel // 2, groups=1 if out else channels
-        )
-        x = F.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias).relu()
+        x = networks.conv_bn(x, conv, norm, stride, 1 if out else channels).relu()
         if row in LAST_ROWS:
             expected.append(x)
     for ours, theirs in zip(maps, expected, strict=True):

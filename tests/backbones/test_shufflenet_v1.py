@@ -5,7 +5,7 @@ from math import ceil
 import networks
 import pytest
 import torch
-from networks import V1_FACTORS, V1_GROUPS
+from networks import V1_FACTORS, V1_GROUPS, conv_bn, squeezed
 from torch.nn import functional as F
 
 from shufflenet_det.backbones import ShuffleNetV1
@@ -118,17 +118,11 @@ def shuffled(x, groups, direction):
 
 
 def restated(unit, x, groups, first_groups, stride, direction):
-    """Sec. 3.2, Fig. 2b and 2c, on the tensors of a unit in the order of the paper."""
-    tensors = iter(unit.state_dict().values())
-
-    def conv_bn(x, stride=1, groups=1):
-        weight, gamma, beta, mean, var, _ = (next(tensors) for _ in range(6))
-        x = F.conv2d(x, weight, stride=stride, padding=weight.shape[-1] // 2, groups=groups)
-        return F.batch_norm(x, mean, var, gamma, beta)
-
-    y = shuffled(conv_bn(x, groups=first_groups).relu(), groups, direction)
-    y = conv_bn(y, stride, groups=y.shape[1])
-    y = conv_bn(y, groups=groups)
+    """Sec. 3.2, Fig. 2b and 2c, on the tensors of a unit."""
+    y = conv_bn(x, *unit.compress[:2], groups=first_groups).relu()
+    y = shuffled(y, groups, direction)
+    y = conv_bn(y, *unit.depthwise, stride, groups=y.shape[1])
+    y = conv_bn(y, *unit.expand, groups=groups)
     if stride == 2:
         return torch.cat([F.avg_pool2d(x, 3, 2, 1), y], 1).relu()
     return (x + y).relu()
@@ -185,8 +179,7 @@ def test_squeeze_and_excitation_is_behind_the_last_convolution(index):
     plain.stage2[index].expand.register_forward_hook(lambda module, x, out: y.update(out=out))
     plain.stage2[index](x)
     assert layer.fc1.out_channels == 120 // 4
-    scale = F.conv2d(y["out"].mean((2, 3), keepdim=True), layer.fc1.weight, layer.fc1.bias).relu()
-    y = y["out"] * F.conv2d(scale, layer.fc2.weight, layer.fc2.bias).sigmoid()
+    y = squeezed(y["out"], layer)
     expected = x + y if index else torch.cat([F.avg_pool2d(x, 3, 2, 1), y], 1)
     torch.testing.assert_close(unit(x), expected.relu(), rtol=1e-12, atol=1e-12)
 

@@ -4,7 +4,6 @@ import networks
 import pytest
 import torch
 from networks import LAYOUTS, V2_FACTORS
-from torch.nn import functional as F
 from torchvision.models import get_model, get_model_weights
 
 from shufflenet_det.backbones import ShuffleNetV2
@@ -91,10 +90,8 @@ def test_complexity_of_torchvisions_layout_is_what_torchvision_states(factor):
 
 
 def conv_bn(branch, index, x, stride=1):
-    conv, bn = branch[index], branch[index + 1]
-    groups = x.shape[1] // conv.weight.shape[1]
-    x = F.conv2d(x, conv.weight, stride=stride, padding=conv.weight.shape[-1] // 2, groups=groups)
-    return F.batch_norm(x, bn.running_mean, bn.running_var, bn.weight, bn.bias)
+    conv, norm = branch[index], branch[index + 1]
+    return networks.conv_bn(x, conv, norm, stride, x.shape[1] // conv.weight.shape[1])
 
 
 def restated(unit, x, stride):
@@ -167,13 +164,6 @@ def test_the_large_networks_are_table_6():
     assert stems == {50: [64], 164: [64, 64, 128]}
 
 
-def squeezed(layer, x):
-    """Hu et al., CVPR 2018: pool, reduce, ReLU, expand, sigmoid, scale."""
-    scale = x.mean((2, 3), keepdim=True)
-    scale = F.conv2d(scale, layer.fc1.weight, layer.fc1.bias).relu()
-    return x * F.conv2d(scale, layer.fc2.weight, layer.fc2.bias).sigmoid()
-
-
 def test_units_with_all_that_the_paper_adds():
     net = ShuffleNetV2(
         0.5, "paper", extra_depthwise=True, se_reduction=4, residual=True, out_indices=(2,)
@@ -186,7 +176,7 @@ def test_units_with_all_that_the_paper_adds():
         y = conv_bn(unit.extra_depthwise, 0, worked)
         y = conv_bn(unit.branch2, 0, y).relu()
         y = conv_bn(unit.branch2, 3, y, 1 if index else 2)
-        y = squeezed(unit.branch2[7], conv_bn(unit.branch2, 5, y))
+        y = networks.squeezed(conv_bn(unit.branch2, 5, y), unit.branch2[7])
         assert unit.branch2[7].fc1.out_channels == (48 if stage == "stage2" else 96) // 4
         if index:
             y = y + worked

@@ -9,7 +9,7 @@ from mmengine.registry import init_default_scope
 from torch import nn
 
 from shufflenet_det.deploy import export
-from shufflenet_det.deploy.verification import photographs
+from shufflenet_det.deploy.verification import compare, photographs
 from shufflenet_det.detector.torch_model import TorchModel
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -82,6 +82,20 @@ def save_lively(cfg, path):
         torch_model.model = torch_model._optimized = model  # with its hooks
         torch_model(photographs()[0])
     torch.save({"state_dict": model.state_dict(), "meta": meta}, path)
+
+
+@pytest.fixture(scope="session")
+def assert_same():
+    """``assert_same(first, second, images, boxes)``: two detectors find the same, and so many."""
+
+    def check(first, second, images, boxes=50, unmatched=0.01):
+        found = compare(first, second, images)
+        assert found.boxes > boxes
+        assert found.unmatched <= unmatched * found.boxes
+        assert found.pixels < 0.5
+        assert found.score < 1e-3
+
+    return check
 
 
 @pytest.fixture(params=KINDS)

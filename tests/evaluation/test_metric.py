@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import pickle
 import sys
 
 import cv2
@@ -75,13 +76,9 @@ def write(folder, content):
     return path
 
 
-def by_mmdet(path, content, predictions, kind):
-    """The metric as a test run calls it, with all figures."""
-    names = ("mAP", "mAP_50", "mAP_75", "mAP_s", "mAP_m", "mAP_l", "AR@100", "AR_s@1000")
-    options = {"classwise": True, "metric_items": names} if kind == "bbox" else {}
-    metric = CocoMetric(ann_file=str(path), metric=kind, **options)
-    metric.dataset_meta = {"classes": CLASSES}
-    samples = []
+def mmdets_results(content, predictions):
+    """The predictions as mmdet's test loop gives them."""
+    results = []
     for image in content["images"]:
         own = [p for p in predictions if p["image_id"] == image["id"]]
         xywh = torch.tensor([p["bbox"] for p in own], dtype=torch.float64).reshape(-1, 4)
@@ -90,9 +87,18 @@ def by_mmdet(path, content, predictions, kind):
             "scores": torch.tensor([p["score"] for p in own], dtype=torch.float64),
             "labels": torch.tensor([p["category_id"] - 1 for p in own], dtype=torch.long),
         }
-        samples.append({"img_id": image["id"], "ori_shape": (300, 300), "pred_instances": found})
-    metric.process({}, samples)
-    return metric.evaluate(len(samples))
+        results.append({"img_id": image["id"], "ori_shape": (300, 300), "pred_instances": found})
+    return results
+
+
+def by_mmdet(path, content, predictions, kind):
+    """The metric as a test run calls it, with all values."""
+    names = ("mAP", "mAP_50", "mAP_75", "mAP_s", "mAP_m", "mAP_l", "AR@100", "AR_s@1000")
+    options = {"classwise": True, "metric_items": names} if kind == "bbox" else {}
+    metric = CocoMetric(ann_file=str(path), metric=kind, **options)
+    metric.dataset_meta = {"classes": CLASSES}
+    metric.process({}, mmdets_results(content, predictions))
+    return metric.evaluate(len(content["images"]))
 
 
 @pytest.fixture
@@ -115,7 +121,7 @@ def case(request):
 
 
 @pytest.mark.parametrize("classes", [CLASSES, CLASSES[::-1]], ids=["in order", "reversed"])
-def test_the_quick_evaluation_has_pycocotools_twelve_figures(case, classes):
+def test_the_fast_evaluation_has_pycocotools_twelve_metrics(case, classes):
     content, predictions = case
     theirs = reference(content, predictions)
     with contextlib.redirect_stdout(io.StringIO()):
@@ -135,7 +141,7 @@ def test_the_quick_evaluation_has_pycocotools_twelve_figures(case, classes):
 
 
 @pytest.mark.parametrize("kind", ["bbox", "proposal"])
-def test_mmdets_metric_says_the_same_without_faster_coco_eval(tmp_path, case, kind, request):
+def test_mmdets_metric_is_the_same_without_faster_coco_eval(tmp_path, case, kind, request):
     content, predictions = case
     path = write(tmp_path, content)
     ours = by_mmdet(path, content, predictions, kind)
@@ -144,7 +150,7 @@ def test_mmdets_metric_says_the_same_without_faster_coco_eval(tmp_path, case, ki
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_report_has_pycocotools_figures(tmp_path, seed):
+def test_a_report_has_pycocotools_metrics(tmp_path, seed):
     content, predictions = data(seed, ties=seed % 2)
     result = report(write(tmp_path, content), predictions, tmp_path, tmp_path / "out")
     theirs = reference(content, predictions)
@@ -182,7 +188,7 @@ def test_every_box_is_counted_once(tmp_path):
     assert mistakes == sorted(mistakes, reverse=True) and mistakes[-1] > 0
 
 
-def test_a_page_needs_nothing_from_elsewhere(tmp_path):
+def test_a_page_is_self_contained(tmp_path):
     content, predictions = data()
     content["categories"][0]["name"] = "<b>cat</b>"
     report(write(tmp_path, content), predictions, tmp_path, tmp_path / "out")
@@ -214,20 +220,9 @@ def test_perfect_no_and_hopeless_predictions(tmp_path):
 
 
 def test_predictions_of_mmdets_test_program(tmp_path):
-    import pickle
-
     content, predictions = data()
-    samples = []
-    for image in content["images"]:
-        own = [p for p in predictions if p["image_id"] == image["id"]]
-        boxes = torch.tensor([p["bbox"] for p in own], dtype=torch.float64).reshape(-1, 4)
-        boxes[:, 2:] += boxes[:, :2]
-        labels = torch.tensor([p["category_id"] - 1 for p in own], dtype=torch.long)
-        scores = torch.tensor([p["score"] for p in own], dtype=torch.float64)
-        found = {"bboxes": boxes, "scores": scores, "labels": labels}
-        samples.append({"img_id": image["id"], "pred_instances": found})
     file = tmp_path / "results.pkl"
-    file.write_bytes(pickle.dumps(samples))
+    file.write_bytes(pickle.dumps(mmdets_results(content, predictions)))
     path = write(tmp_path, content)
     from_file = report(path, file, tmp_path, tmp_path / "a")
     direct = report(path, predictions, tmp_path, tmp_path / "b")
