@@ -118,8 +118,8 @@ def _refuse_unused_options(cfg: Config, options: dict[str, Any]) -> None:
         if name in cfg:
             keys = keys_named(cfg._cfg_dict, name)
             raise ValueError(
-                f"--cfg-options {option}=…: {cfg.filename} has already used {name!r}, so this would "
-                f"change nothing. Edit the file or override the keys themselves{keys}"
+                f"--cfg-options {option}=…: {cfg.filename} has already used {name!r}, so this "
+                f"would change nothing. Edit the file or override the keys themselves{keys}"
             )
         near = difflib.get_close_matches(name, {*read, "data_root"}, n=1)
         raise ValueError(
