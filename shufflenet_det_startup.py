@@ -1,19 +1,19 @@
-"""Runs at the start of every Python in whose environment shufflenet_det is installed.
+"""Runs at the start of each Python process in an environment with shufflenet_det.
 
-``shufflenet_det.pth`` imports it. It costs next to nothing, since it waits until mmengine, mmcv or
-mmdet is imported and imports the package just before, so that every program that uses them finds
-them usable: mmdet's own tools, notebooks, the workers of a data loader.
+``shufflenet_det.pth`` imports this module. It imports the package just before mmengine, mmcv or
+mmdet is imported, and otherwise costs almost nothing. The workarounds therefore also apply in
+mmdet's own tools, in notebooks and in the workers of a data loader.
 """
 
 import sys
 
 
 class _Finder:
-    """Imports shufflenet_det before the first of mmengine, mmcv and mmdet, and finds nothing."""
+    """Imports shufflenet_det before the first import of mmengine, mmcv or mmdet."""
 
     @classmethod
     def find_spec(cls, fullname, path=None, target=None):  # type: ignore[no-untyped-def]
-        """Leave ``sys.meta_path`` and let the finders that are there then find the module."""
+        """Remove this finder from ``sys.meta_path``, and find the module with the other finders."""
         if fullname not in ("mmengine", "mmcv", "mmdet"):
             return None
         from importlib.util import find_spec
@@ -22,7 +22,7 @@ class _Finder:
             sys.meta_path.remove(cls)
         try:
             import shufflenet_det  # noqa: F401
-        except Exception:  # gone or broken: whoever imports it is told, others are left alone
+        except Exception:  # removed or broken: an explicit import reports this
             return None
         return find_spec(fullname)
 

@@ -25,7 +25,7 @@ DEFAULT_INIT: list[dict[str, Any]] = [
     {"type": "Constant", "val": 1, "layer": ["_BatchNorm", "GroupNorm"]},
 ]
 
-NETWORKS: dict[str, type["LevelBackbone"]] = {}  # every class below, by its name
+NETWORKS: dict[str, type["LevelBackbone"]] = {}  # every backbone of this package, by its name
 
 
 class LevelBackbone(BaseModule):

@@ -15,7 +15,7 @@ from ..data.classes import fit_classes
 from ..host import distributed, environment
 from ..weights import fit_data_preprocessor
 from .demo import replace_data_root, use_demo_data
-from .fitting import length, paths, remove_worker_options, require_used_names, rescale_schedule
+from .fitting import keys_named, length, remove_worker_options, require_used_names, rescale_schedule
 
 _USED_OUTSIDE_RUNNER = (
     "compile",
@@ -116,11 +116,10 @@ def _refuse_unused_options(cfg: Config, options: dict[str, Any]) -> None:
         if name in read:
             continue
         if name in cfg:
-            places = [path for path in paths(cfg._cfg_dict) if path.endswith(f".{name}")]
+            keys = keys_named(cfg._cfg_dict, name)
             raise ValueError(
-                f"--cfg-options {option}=…: {cfg.filename} has already used {name!r}, "
-                "so this would change nothing. Edit the file or override the keys themselves"
-                + (f": {', '.join(places)}" if places else "")
+                f"--cfg-options {option}=…: {cfg.filename} has already used {name!r}, so this "
+                f"would change nothing. Edit the file or override the keys themselves{keys}"
             )
         near = difflib.get_close_matches(name, {*read, "data_root"}, n=1)
         raise ValueError(

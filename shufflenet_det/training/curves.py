@@ -2,24 +2,12 @@
 
 import json
 import os
-import time
 from collections import defaultdict
 from pathlib import Path
 
 from ..host.local_files import atomic_write
 
-_SHARE = 0.005  # maximum share of the training time for plots
 _LEFT_OUT = ("_75", "_s", "_m", "_l")  # COCO metrics that are not plotted
-_last: dict[str, tuple[float, float]] = {}  # by work folder: time of the last plot, and its seconds
-
-
-def draw_if_due(work_dir: str | os.PathLike[str]) -> None:
-    """Call :func:`draw`, unless plots would take a noticeable share of the training time."""
-    key, now = os.fspath(work_dir), time.monotonic()
-    when, seconds = _last.get(key, (float("-inf"), 0.0))
-    if now - when >= seconds / _SHARE:
-        draw(work_dir)
-        _last[key] = (now, time.monotonic() - now)
 
 
 def draw(work_dir: str | os.PathLike[str]) -> Path | None:

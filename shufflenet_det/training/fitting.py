@@ -101,21 +101,22 @@ def require_used_names(file: Path, read: set[str], values: Mapping[str, Any]) ->
             continue
         raise ValueError(
             f"config {str(file)!r} sets {name!r}, which {Path(bases[0]).name} has already used, so "
-            "this would change nothing: set the keys themselves" + _where(values, name)
+            f"this would change nothing: set the keys themselves{keys_named(values, name)}"
         )
 
 
-def _where(values: Mapping[str, Any], name: str) -> str:
-    keys = [path for path in paths(values) if path.endswith(f".{name}")]
+def keys_named(values: Mapping[str, Any], name: str) -> str:
+    """The dotted keys that end in a name, as part of a sentence; empty if there are none."""
+    keys = [path for path in _paths(values) if path.endswith(f".{name}")]
     return f", such as {', '.join(keys)}" if keys else ""
 
 
-def paths(node: Any, prefix: str = "") -> Iterator[str]:
+def _paths(node: Any, prefix: str = "") -> Iterator[str]:
     """The dotted key of every entry in nested dicts and lists."""
     if isinstance(node, dict | list | tuple):
         for key, child in node.items() if isinstance(node, dict) else enumerate(node):
             yield f"{prefix}{key}"
-            yield from paths(child, f"{prefix}{key}.")
+            yield from _paths(child, f"{prefix}{key}.")
 
 
 def _names(file: Path) -> tuple[dict[str, str], set[str], list[Path]]:

@@ -3,6 +3,7 @@
 import contextlib
 import signal
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -154,11 +155,15 @@ class CurvesHook(Hook):
     """Plots losses and metrics into ``curves.png`` in the work folder."""
 
     priority = "LOWEST"
+    next_plot = 0.0  # time.monotonic()
 
     def after_train_epoch(self, runner: Runner) -> None:
-        """Plot, unless plots would take a noticeable share of the time."""
-        if is_main_process():
-            curves.draw_if_due(runner.work_dir)
+        """Plot, unless plots would take more than 0.5 % of the training time."""
+        started = time.monotonic()
+        if is_main_process() and started >= self.next_plot:
+            curves.draw(runner.work_dir)
+            now = time.monotonic()
+            self.next_plot = now + (now - started) / 0.005
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Plot, as after a training epoch."""

@@ -265,16 +265,8 @@ def _other_weights(
             f"{checkpoint.name!r} has its tensors in alphabetical order, and their names do "
             "not show the order of the convolutions: save the model's state_dict as .pth"
         )
-    options = network.same_shapes(arguments)
-    shown = [option for option in options if option.items() <= source.computes.items()]
-    if source.computes.get("layout") == "pytorchcv_b" and {"layout": "torchvision"} in options:
-        shown = [{"layout": "torchvision"}]  # at 0.5x, 24 and C-24 channels are C/2 and C/2
-    computes: dict[str, Any] = {}
-    if len(options) == 1:
-        computes = {**network.UNSEEN, **options[0]}
-    elif shown:
-        computes = {**network.UNSEEN, **source.computes, **shown[0]}
-    elif source.computes:  # the source has these names, but no network with these shapes
+    computes = _computes(source, network, arguments)
+    if not computes and source.computes:  # the source has these names, but not these shapes
         source = replace(source, weak=True, title=f"{source.title}, but for its shapes")
     if "stem_act" in network.UNSEEN and found.bare_stem:
         computes["stem_act"] = False
@@ -297,6 +289,19 @@ def _other_weights(
         left_over=found.left_over,
         folded=found.folded,
     )
+
+
+def _computes(
+    source: Source, network: type[LevelBackbone], arguments: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The arguments of ``UNSEEN`` that a source's network with these shapes has; {}: unknown."""
+    options = network.same_shapes(arguments)
+    if len(options) == 1:
+        return {**network.UNSEEN, **options[0]}
+    shown = [option for option in options if option.items() <= source.computes.items()]
+    if source.computes.get("layout") == "pytorchcv_b" and {"layout": "torchvision"} in options:
+        shown = [{"layout": "torchvision"}]  # at 0.5x, 24 and C-24 channels are C/2 and C/2
+    return {**network.UNSEEN, **source.computes, **shown[0]} if shown else {}
 
 
 def _source_by_names(network: type[LevelBackbone], names: Iterable[str]) -> Source:

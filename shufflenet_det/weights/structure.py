@@ -114,7 +114,7 @@ def convolutions(tensors: Mapping[str, Tensor]) -> list[Conv]:
             convs[module] = Conv(module, weight, found.get("bias"), [*keys.values()])
         elif all(tensor.ndim <= 1 for tensor in found.values()) and found.keys() & set(NORM):
             norms[module] = found
-    free, waiting = _by_numbers(convs), _by_numbers(norms)
+    free, waiting = _sorted_by_numbers(convs), _sorted_by_numbers(norms)
     for levels in (1, 2):  # a normalisation is a sibling of its convolution, or of its module
         places: dict[tuple[str, int], list[str]] = {}
         for name in free:
@@ -136,7 +136,7 @@ def _parent(name: str, levels: int) -> str:
     return ".".join(name.split(".")[:-levels])
 
 
-def _by_numbers(names: Mapping[str, Any]) -> list[str]:
+def _sorted_by_numbers(names: Mapping[str, Any]) -> list[str]:
     """Sort names by the numbers in them; different words keep the order of their first use."""
     ranks: dict[str, dict[str, int]] = {}
 
@@ -173,8 +173,8 @@ def find(plan: Plan, convs: Sequence[Conv]) -> tuple[list[Match], Miss]:
     """Find every match of a network in a file; also returns the closest failed attempt."""
     by_name = {conv.name: conv for conv in convs}
     closest = Miss()
-    for order in ([by_name[name] for name in _by_numbers(by_name)], convs):
-        attempts = [_at(plan, order, i) for i in range(len(order))]
+    for order in ([by_name[name] for name in _sorted_by_numbers(by_name)], convs):
+        attempts = [_match_at(plan, order, i) for i in range(len(order))]
         matches = [attempt for attempt in attempts if isinstance(attempt, Match)]
         if matches:
             return matches, closest
@@ -183,7 +183,7 @@ def find(plan: Plan, convs: Sequence[Conv]) -> tuple[list[Match], Miss]:
     return [], closest
 
 
-def _at(plan: Plan, convs: Sequence[Conv], start: int) -> Match | Miss:
+def _match_at(plan: Plan, convs: Sequence[Conv], start: int) -> Match | Miss:
     """Compare the units with the convolutions from ``start`` on, then find stem and conv5."""
     found: dict[Slot, Conv] = {}
     containers, position = [], start
@@ -191,25 +191,21 @@ def _at(plan: Plan, convs: Sequence[Conv], start: int) -> Match | Miss:
         begin = position
         for unit in stage:
             window = convs[position : position + sum(map(len, unit))]
-            shapes = [conv.weight.shape for conv in window]
-            rows = ([slot for chain in order for slot in chain] for order in permutations(unit))
-            row = next((row for row in rows if [slot.shape for slot in row] == shapes), None)
-            if row is None:
-                row = [slot for chain in unit for slot in chain]
-                pairs = list(zip_longest(row, window))
-                fits = [c is not None and c.weight.shape == slot.shape for slot, c in pairs]
-                return Miss(len(found) + fits.index(False), *pairs[fits.index(False)])
-            found |= zip(row, window, strict=True)
+            slots = _slots_in_order(unit, window)
+            for slot, conv in zip_longest(slots, window):
+                if conv is None or conv.weight.shape != slot.shape:
+                    return Miss(len(found), slot, conv)
+                found[slot] = conv
             position += len(window)
-        containers.append(_place([conv.name for conv in convs[begin:position]]))
+        containers.append(_common_module([conv.name for conv in convs[begin:position]]))
     names = [conv.name for conv in convs[start:position]]
-    inner = _place(names)
+    inner = _common_module(names)
     stems = [conv for conv in convs if conv.weight.shape == plan.stem.shape]
     if not stems:
         return Miss(len(found), plan.stem)
-    stem = max(stems, key=lambda conv: len(_place([conv.name, f"{inner}.x"])))
+    stem = max(stems, key=lambda conv: len(_common_module([conv.name, f"{inner}.x"])))  # nearest
     found[plan.stem] = stem
-    place = _place([stem.name, *names])
+    place = _common_module([stem.name, *names])
     if plan.conv5:
         width, used = plan.conv5.shape[1], {conv.name for conv in found.values()}
         last = [
@@ -225,13 +221,20 @@ def _at(plan: Plan, convs: Sequence[Conv], start: int) -> Match | Miss:
     return Match(place, found, tuple(containers))
 
 
+def _slots_in_order(unit: Unit, window: Sequence[Conv]) -> list[Slot]:
+    """The convolutions of a unit, its branches in the file's order if one order fits."""
+    orders = [[slot for chain in chains for slot in chain] for chains in permutations(unit)]
+    shapes = [conv.weight.shape for conv in window]
+    return next((order for order in orders if [s.shape for s in order] == shapes), orders[0])
+
+
 def averaged(places: list[str]) -> list[str]:
     """Of several places in a file, those with averaged weights; all if none has."""
     found = [place for place in places if _AVERAGED.intersection(place.split("."))]
     return found if len(places) > 1 and found else places
 
 
-def _place(names: Sequence[str]) -> str:
+def _common_module(names: Sequence[str]) -> str:
     """The innermost module that contains all names."""
     columns = zip(*(name.split(".")[:-1] for name in names), strict=False)
     return ".".join(column[0] for column in takewhile(lambda c: len(set(c)) == 1, columns))

@@ -13,7 +13,7 @@ import torch
 from mmdet.registry import MODELS
 
 from shufflenet_det import cli
-from shufflenet_det.data import split
+from shufflenet_det.data import PAPERS_SPLIT
 from shufflenet_det.papers import comparison, results, runs, tables
 from shufflenet_det.papers.published import COCO_ROWS
 
@@ -48,7 +48,7 @@ def started(monkeypatch):
 @pytest.fixture
 def ready(monkeypatch, tmp_path):
     """Pretend that COCO and two GPUs exist; the path of a checkpoint."""
-    monkeypatch.setattr(runs, "check_papers_split", lambda root: split.PAPERS_SPLIT)
+    monkeypatch.setattr(runs, "check_papers_split", lambda root: PAPERS_SPLIT)
     monkeypatch.setattr(runs, "ProcessPoolExecutor", lambda n, context: ThreadPoolExecutor(n))
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     path = tmp_path / "v2.pth"
