@@ -11,7 +11,7 @@ from pathlib import Path
 EXAMPLE = "shufflenet-det check-mmdet --only dyhead,guided_anchoring"
 NAME = "mmdet"
 TITLE = "Stock configs of mmdet with ShuffleNetV2 0.5x put in"
-COLUMNS = {"config": "name", "result": "remark", "torch": "versions.torch", "date": "date"}
+COLUMNS = {"config": "name", "result": "remark"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

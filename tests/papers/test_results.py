@@ -42,6 +42,9 @@ def test_the_files_of_the_repository_follow_the_schema(root):
 def test_the_pages_show_the_results(root):
     """Run `shufflenet-det tables` if this fails."""
     assert tables.update_pages(root, check=True) == []
+    tried = results.rows("mmdet", root / "results")
+    works = sum(row["metrics"]["works"] for row in tried)
+    assert f"{works} of {len(tried)} configs work" in (root / "docs/mmdet.md").read_text("utf-8")
 
 
 def test_a_row_is_added_or_replaces_the_same_experiment(folder):
