@@ -35,6 +35,7 @@ def run(args: argparse.Namespace) -> None:
 
     from ..data.folders import read_dataset
     from ..evaluation import report
+    from ..evaluation.scores import percent, rounded
 
     _, images, _ = read_dataset(args.annotations, args.images)
     predictions: Any = args.predictions
@@ -46,14 +47,12 @@ def run(args: argparse.Namespace) -> None:
         )
     result = report(args.annotations, predictions, images, args.out)
     metrics = result["metrics"]
-    print(", ".join(f"{name} {_text(metrics[name])}" for name in list(metrics)[:6]))
+    print(", ".join(f"{name} {rounded(metrics[name])}" for name in list(metrics)[:6]))
     known = [row for row in result["per_class"] if row["AP"] is not None]
     worst = sorted(known, key=lambda row: row["AP"])[:5]
-    print("lowest AP: " + ", ".join(f"{row['name']} {100 * row['AP']:.1f}" for row in worst))
+    print(
+        "lowest AP: " + ", ".join(f"{row['name']} {rounded(percent(row['AP']))}" for row in worst)
+    )
     if result["best"]["threshold"] is not None:
         print("best threshold: {threshold:.2f}, F1 {F1:.2f}".format(**result["best"]))
     print(f"report: {Path(args.out) / 'report.html'}")
-
-
-def _text(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.1f}"

@@ -11,6 +11,7 @@ import supervision as sv
 
 from ..data.folders import read_dataset
 from ..evaluation.predictions import predict
+from ..evaluation.scores import Evaluation, percent, rounded
 
 Predict = Callable[[Any], sv.Detections]
 # Boxes of one class match if their IoU is at least SAME, or if no side differs by _NEAR or more.
@@ -59,8 +60,10 @@ class Differences:
         ]
         if self.summaries:
             first, second = self.summaries
-            shown = ", ".join(f"{key} {_text(first[key])} {_text(second[key])}" for key in first)
-            lines.append(f"COCO metrics, PyTorch's first: {shown}")
+            values = [
+                f"{k} {rounded(percent(first[k]))} {rounded(percent(second[k]))}" for k in first
+            ]
+            lines.append(f"COCO metrics, PyTorch's first: {', '.join(values)}")
         return "\n".join(lines)
 
     @property
@@ -95,8 +98,6 @@ def verify(
     Returns:
         The differences by name; without summaries if the data set has none of the classes.
     """
-    from ..evaluation.scores import Evaluation
-
     content, folder = find_dataset(dataset)
     images = [folder / image["file_name"] for image in content["images"]]
     known = {category["name"] for category in content["categories"]} & set(classes)
@@ -133,10 +134,6 @@ def find_dataset(dataset: str | Path) -> tuple[dict[str, Any], Path]:
     if not content["images"]:
         raise ValueError(f"{str(path)!r} has no images")
     return content, images
-
-
-def _text(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f}"
 
 
 def photographs() -> list[np.ndarray]:

@@ -13,7 +13,7 @@ from ..data.annotations import read_and_repair
 from ..host.local_files import atomic_write
 from . import figures
 from .predictions import check_predictions, predict, read_predictions
-from .scores import IOU, Evaluation
+from .scores import IOU, Evaluation, percent, rounded
 
 Json = dict[str, Any]
 SCHEMA = 1
@@ -85,7 +85,7 @@ def report(
         "images": len(content["images"]),
         "boxes": len(evaluation.annotated),
         "predictions": len(records),
-        "metrics": {name: _percent(value) for name, value in evaluation.summary.items()},
+        "metrics": {name: percent(value) for name, value in evaluation.summary.items()},
         "best": best,
         "per_class": per_class,
         "calibration": evaluation.calibration(),
@@ -162,12 +162,12 @@ def _page(result: Json, figures_at: dict[str, Path], drawn: dict[int, Path]) -> 
     metrics = result["metrics"]
     parts = [
         "<!doctype html><html lang=en><meta charset=utf-8><title>Evaluation</title>",
-        f"<style>{_STYLE}</style><h1>mAP {_text(metrics['mAP'])} %</h1>",
+        f"<style>{_STYLE}</style><h1>mAP {rounded(metrics['mAP'])} %</h1>",
         f"<p>{result['images']} images with {result['boxes']} boxes "
         f"({html.escape(result['annotations'])}), {result['predictions']} predictions. "
         f"{sentence} AP is COCO's, over IoU 0.50 to 0.95, in %. Small boxes are below 32x32 pixels,"
         " large boxes above 96x96. A dash means that there are no such annotations.</p>",
-        _table(list(metrics), [[_text(value) for value in metrics.values()]]),
+        _table(list(metrics), [[rounded(value) for value in metrics.values()]]),
         "<h2>Classes</h2>",
         _table(keys, rows),
         "<h2>Figures</h2>",
@@ -203,13 +203,5 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _cell(key: str, value: Any) -> str:
     if key in _PERCENT:
-        return _text(_percent(value))
+        return rounded(percent(value))
     return f"{value:.2f}" if isinstance(value, float) else "-" if value is None else str(value)
-
-
-def _percent(value: float | None) -> float | None:
-    return None if value is None else 100 * value
-
-
-def _text(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1f}"

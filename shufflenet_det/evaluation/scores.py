@@ -188,6 +188,16 @@ class Evaluation:
         return sorted(rows, key=lambda r: -len(r["misses"]) - len(r["false_alarms"]))
 
 
+def percent(value: float | None) -> float | None:
+    """A metric of 0 to 1, in %."""
+    return None if value is None else 100 * value
+
+
+def rounded(value: float | None) -> str:
+    """A metric with one decimal; a dash if it is undefined."""
+    return "-" if value is None else f"{value:.1f}"
+
+
 def _no_results(annotations: Json) -> COCO:
     """Empty results, which ``loadRes`` cannot create."""
     empty = COCO()
