@@ -55,8 +55,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Predict, and return 1 if an image could not be read."""
-    from rich import progress
-    from rich.console import Console
+    from tqdm import tqdm
 
     from ..detector import Detector, Video, as_video, image_files
     from ..host.local_files import atomic_write
@@ -84,14 +83,6 @@ def run(args: argparse.Namespace) -> int:
     records: list[dict[str, Any]] = []
     names: Counter[str] = Counter()
     count, seconds = 0, 0.0
-    bar = progress.Progress(
-        progress.BarColumn(),
-        progress.MofNCompleteColumn(),
-        progress.TextColumn("{task.fields[speed]}"),
-        progress.TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    )
     inputs, unit = _read(files, skipped), "image"
     total: int | None = len(files)
     where = f"{folder}{os.sep}"
@@ -102,16 +93,14 @@ def run(args: argparse.Namespace) -> int:
         unit, total, where = "frame", frames.frames, f"{folder and folder / stem}.mp4"
         if folder:
             writer = _video_writer(Path(where), frames)
+    bar = tqdm(inputs, total=total, unit=f" {unit}s", leave=False, disable=None)
     with bar, writer as write:
-        task = bar.add_task("", total=total, speed="")
         try:
-            for image_id, name, image in inputs:
+            for image_id, name, image in bar:
                 begin = perf_counter()
                 found = detector(image)
                 seconds += perf_counter() - begin
                 count += 1
-                speed = f"{count / seconds:.1f} {unit}s/s"
-                bar.update(task, completed=count + len(skipped), speed=speed)
                 names.update(found["class_name"].tolist())
                 if args.json:
                     records += found.as_coco(image_id, detector.classes, file_name=name)
