@@ -187,12 +187,13 @@ def _options_of_weights(row: CocoRow, weights: str | None) -> list[str]:
         if record is not None:
             hint = f"get {record.file} from {record.url} and give --weights FILE"
         raise FileNotFoundError(f"starts from {name!r}, which no program can download: {hint}")
-    if not backbone["type"].startswith("shufflenet_det."):
+    ours = backbone["type"].startswith("shufflenet_det.")
+    if not ours:
         _require_all_tensors({**backbone, "init_cfg": {**backbone.init_cfg, "checkpoint": name}})
     if weights is None:
         return []
     options = [f"model.backbone.init_cfg.checkpoint={os.path.abspath(weights)}"]
-    if (images := read_weights(weights).images) is not None:
+    if ours and (images := read_weights(weights).images) is not None:
         for key, value in images.data_preprocessor().items():
             options.append(f"model.data_preprocessor.{key}={value}".replace(" ", ""))
     return options

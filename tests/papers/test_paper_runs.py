@@ -129,16 +129,20 @@ def test_another_data_set_is_refused_before_anything_runs(started, demo_data, tm
     assert "train2017 has 12 images, not 118,287" in capsys.readouterr().err
 
 
-def test_an_incomplete_checkpoint_of_mmdets_backbone_is_refused(tmp_path):
-    network = MODELS.build({"type": "MobileNetV2", "widen_factor": 0.25})
-    state = {f"backbone.{key}": value for key, value in network.state_dict().items()}
-    path = tmp_path / "mobilenet.pth"
-    torch.save({"state_dict": state}, path)
-    init_cfg = {"type": "Pretrained", "checkpoint": str(path), "prefix": "backbone"}
-    backbone = {"type": "MobileNetV2", "widen_factor": 0.25, "init_cfg": init_cfg}
-    runs._require_all_tensors(backbone)
-    with pytest.raises(ValueError, match="does not hold MobileNetV2"):
-        runs._require_all_tensors({**backbone, "widen_factor": 0.5})
+def test_a_row_of_mmdets_backbone_starts_from_a_complete_checkpoint_only(
+    ready, started, tmp_path, capsys
+):
+    def saved(width):
+        network = MODELS.build({"type": "MobileNetV2", "widen_factor": width})
+        state = {f"backbone.{key}": value for key, value in network.state_dict().items()}
+        torch.save({"state_dict": state}, tmp_path / "mobilenet.pth")
+        return str(tmp_path / "mobilenet.pth")
+
+    row = "v2/mobilenetv2_40m"
+    assert run(tmp_path, row, "--weights", saved(0.5)) == 1
+    assert "does not hold MobileNetV2" in capsys.readouterr().out and started == []
+    assert run(tmp_path, row, "--weights", saved(0.25)) == 0
+    assert f"model.backbone.init_cfg.checkpoint={saved(0.25)}" in started[0]
 
 
 def test_list_shows_the_cost_of_a_row(capsys, tmp_path):
