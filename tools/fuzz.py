@@ -108,7 +108,8 @@ def annotations_state(folder: Path) -> State:
 
 
 def annotations(state: State, rng: random.Random, path: Path) -> None:
-    from shufflenet_det.data import annotations, check, subsets
+    from shufflenet_det.data import annotations, check
+    from shufflenet_det.data.split import split
 
     path = path.with_suffix(".json")
     if rng.random() < 0.3:
@@ -120,7 +121,7 @@ def annotations(state: State, rng: random.Random, path: Path) -> None:
     check.check_images(content, path.parent)
     fixed, _ = check.fix(content, path.parent)
     if len(fixed["images"]) > 1:
-        subsets.split(fixed, {"train": 0.5, "val": 0.5})
+        split(fixed, {"train": 0.5, "val": 0.5})
 
 
 LABELS = {
@@ -293,7 +294,7 @@ def work(target: str, first: int, inputs: int) -> None:
             try:
                 attempt(state, random.Random(seed), path)
                 counts["accepted"] += 1
-            except (ValueError, OSError, IndexError) as error:
+            except (ValueError, OSError, IndexError, NotImplementedError) as error:
                 named = target == "ops" or "input" in str(error) or len(str(error)) > 400
                 clear = named and "\n" not in str(error)
                 counts["refused" if clear else "unclear"] += 1
