@@ -11,13 +11,22 @@ from torchvision.ops import SqueezeExcitation
 
 Cfg = dict[str, Any]
 
-# The config's names of layers that have another name in torch.nn.
+# The config's names of layers that have another name in torch.nn, by argument.
 _NAMES = {
-    "Conv": "Conv2d",
-    "BN": "BatchNorm2d",
-    "BN2d": "BatchNorm2d",
-    "SyncBN": "SyncBatchNorm",
-    "GN": "GroupNorm",
+    "conv_cfg": {"Conv": "Conv2d"},
+    "norm_cfg": {
+        "BN": "BatchNorm2d",
+        "BN2d": "BatchNorm2d",
+        "SyncBN": "SyncBatchNorm",
+        "GN": "GroupNorm",
+    },
+    "act_cfg": {},
+}
+# The modules of torch.nn that define the layers of each argument.
+_MODULES = {
+    "conv_cfg": ("conv",),
+    "norm_cfg": ("batchnorm", "instancenorm", "normalization"),
+    "act_cfg": ("activation",),
 }
 
 
@@ -107,10 +116,14 @@ def _layer_class(layer_type: Any, argument: str) -> Any:
     """The class of a layer: given, of torch.nn, or registered in mmengine by mmcv or a user."""
     if not isinstance(layer_type, str):
         return layer_type
-    found = getattr(nn, _NAMES.get(layer_type, layer_type), None) or MODELS.get(layer_type)
+    names, modules = _NAMES[argument], _MODULES[argument]
+    found = getattr(nn, names.get(layer_type, layer_type), None)
+    if getattr(found, "__module__", "").rpartition(".")[2] not in modules:
+        found = MODELS.get(layer_type)
     if found is None:
+        known = ", ".join([*names, f"a class of torch.nn.modules.{' or .'.join(modules)}"])
         raise ValueError(
-            f"{argument}: unknown type {layer_type!r}: must be {', '.join(_NAMES)}, a class of "
-            "torch.nn, or registered in mmengine.registry.MODELS"
+            f"{argument}: unknown type {layer_type!r}: must be {known}, or registered in "
+            "mmengine.registry.MODELS"
         )
     return found

@@ -21,7 +21,7 @@ Boxed = tuple[Tensor, Tensor, Tensor]  # boxes (n, 4), scores (n,), labels (n,)
 class Frame(NamedTuple):
     """The position of an image in the network's input. Each field has the values x, y, x, y."""
 
-    limits: Tensor  # width and height of the resized image, to which boxes are clipped
+    limits: Tensor  # width and height before padding to pad_divisor; boxes are clipped to them
     offset: Tensor  # the image's top left corner
     ratio: Tensor  # input pixels per image pixel
     size: Tensor  # width and height of the original image

@@ -27,11 +27,8 @@ from .structure import (
 )
 
 _FEWEST = 20  # convolutions of the smallest network
-_LAYER_ARGUMENTS = (
-    "act_cfg",
-    "norm_cfg",
-    "conv_cfg",
-)  # arguments that no tensor of other code shows
+# Arguments that no tensor of other code shows.
+_LAYER_ARGUMENTS = ("act_cfg", "norm_cfg", "conv_cfg")
 
 
 class NoBackboneError(ValueError):

@@ -102,6 +102,16 @@ def test_conv_cfg_is_honoured_for_every_convolution(network, variant, conv_cfg, 
     assert {c.padding_mode for c in convs(net)} == {conv_cfg.get("padding_mode", "zeros")}
 
 
+@pytest.mark.parametrize(
+    ("argument", "legal"),
+    [("conv_cfg", "Conv,"), ("norm_cfg", "SyncBN"), ("act_cfg", "activation")],
+)
+@pytest.mark.parametrize("type_", ["Relu", "Embedding", "functional"])
+def test_a_type_that_is_no_such_layer_is_refused(argument, legal, type_):
+    with pytest.raises(ValueError, match=f"{argument}: unknown type '{type_}': must be .*{legal}"):
+        ShuffleNetV2(0.5, **{argument: {"type": type_}})
+
+
 def test_config_dicts_are_not_changed():
     cfgs = {
         "conv_cfg": {"type": "Conv2d"},

@@ -56,10 +56,8 @@ def softnms(
     area = (x2 - x1 + offset) * (y2 - y1 + offset)
     table = np.stack([x1, y1, x2, y2, scores.detach().to(dtype).numpy(), area])  # (6, n)
     index = np.arange(len(area))
-    kept, left = (
-        0,
-        len(area),
-    )  # columns before `kept` are selected, from `left` on dropped
+    # Columns before `kept` are selected, those from `left` on are dropped.
+    kept, left = 0, len(area)
     while kept < left:
         best = kept + _first_best(table[4, kept:left])
         table[:, [kept, best]] = table[:, [best, kept]]
