@@ -34,7 +34,10 @@ def run(args: argparse.Namespace) -> int:
         families = args.only.split(",")
         unknown = set(families) - {path.parent.name for path in configs}
         if unknown:
-            raise ValueError(f"--only: mmdet has no family {', '.join(sorted(unknown))}")
+            raise ValueError(
+                f"--only: mmdet has no family {', '.join(sorted(unknown))}: must be folders of its "
+                "configs for 2-D detectors, such as atss,dyhead"
+            )
         configs = [path for path in configs if path.parent.name in families]
     if not args.all:
         configs = stock_configs.representatives(configs)

@@ -154,8 +154,8 @@ def _fetch(archive: Archive, path: Path, have: int, bar: tqdm) -> None:
         # Check before writing: a login page must not replace the downloaded part.
         if start + length != archive.size:
             raise _RefusedError(
-                f"{archive.url} has {start + length:,} bytes, COCO's archive {archive.size:,}. "
-                "Nothing was changed."
+                f"{archive.url} has {start + length:,} bytes, but COCO's archive has "
+                f"{archive.size:,}. Nothing was changed."
             )
         bar.n = start
         with open(path, "ab" if start else "wb") as file:

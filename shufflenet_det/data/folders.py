@@ -37,7 +37,7 @@ def image_root(annotations: str | Path, content: Json) -> Path:
         if (place / name).is_file():
             return place
     raise FileNotFoundError(
-        f"{annotations}: its image {name!r} is not in {', '.join(map(str, places))}; "
+        f"{annotations}: its image {name!r} is in none of {', '.join(map(str, places))}: "
         "pass the folder with --images"
     )
 

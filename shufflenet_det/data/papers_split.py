@@ -77,10 +77,10 @@ def _read(path: Path) -> tuple[list[tuple[int, str]], list[int]]:
         images = [(_whole(i["id"]), str(i["file_name"])) for i in content["images"]]
         return images, [_whole(a["image_id"]) for a in content["annotations"]]
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is no COCO annotation file: {error!r}") from error
+        raise ValueError(f"{path} is not a COCO annotation file: {error!r}") from error
 
 
 def _whole(value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"id {value!r} is no whole number")
+        raise TypeError(f"id {value!r} is not an integer")
     return value

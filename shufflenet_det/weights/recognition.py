@@ -26,7 +26,7 @@ from .structure import (
     read,
 )
 
-_FEWEST = 20  # convolutions of the smallest network
+_FEWEST = 20  # every network here has more convolutions
 # Arguments that no tensor of other code shows.
 _LAYER_ARGUMENTS = ("act_cfg", "norm_cfg", "conv_cfg")
 
