@@ -83,7 +83,7 @@ def test_a_small_set_in_cocos_layout_is_not_taken_for_coco(tool, demo_data, caps
     assert "train2017 has 12 images, not 118,287" in capsys.readouterr().err
 
 
-def test_what_is_not_there_or_no_annotation_file_is_named(folder):
+def test_a_missing_or_invalid_annotation_file_is_named(folder):
     root = folder[1]()
     with pytest.raises(FileNotFoundError, match=r"instances_train2017\.json.*download-coco"):
         check_papers_split(root / "train2017", SMALL)
@@ -93,5 +93,5 @@ def test_what_is_not_there_or_no_annotation_file_is_named(folder):
     odd = [f'{{"images": [{{"id": {i}, "file_name": "a"}}], "annotations": []}}' for i in ids]
     for text in (*odd, "{", "[]", "{}", '{"images": [], "annotations": [{"id": 1}]}', unfit, deep):
         (root / "annotations" / "instances_val2017.json").write_text(text)
-        with pytest.raises(ValueError, match=r"instances_val2017\.json is no COCO"):
+        with pytest.raises(ValueError, match=r"instances_val2017\.json is not a COCO"):
             check_papers_split(root, SMALL)
