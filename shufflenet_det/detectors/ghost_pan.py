@@ -125,7 +125,7 @@ class GhostPAN(BaseModule):
                 kaiming_init(module.conv, a=0, nonlinearity="leaky_relu")
 
     def forward(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Maps (N, C_i, H_i, W_i) to maps (N, out_channels, H_i, W_i) and one of half the size."""
+        """(N, C_i, H_i, W_i) to (N, out_channels, H_i, W_i), and one of half the coarsest size."""
         laterals = [layer(x) for layer, x in zip(self.reduce_layers, inputs, strict=True)]
         inner = laterals[-1:]  # finest first
         for lateral, block in zip(laterals[-2::-1], self.top_down_blocks, strict=True):

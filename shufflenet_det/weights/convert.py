@@ -31,7 +31,7 @@ def reverse(tensors: Tensors) -> Tensors:
 def shuffle_index(channels: int, groups: int, shuffle: str) -> Tensor:
     """The order of channels after a V1 unit's shuffle, 'paper' or 'inverse'."""
     if shuffle not in ("paper", "inverse"):
-        raise NoConversionError(f"shuffle={shuffle!r}: must be 'paper' or 'inverse'")
+        raise NoConversionError(f"only 'paper' and 'inverse' can be converted, not {shuffle!r}")
     rows = groups if shuffle == "paper" else channels // groups
     return torch.arange(channels).view(rows, -1).T.flatten()
 

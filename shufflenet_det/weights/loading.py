@@ -121,8 +121,10 @@ def convert_file(
         named = [option for option in options if taken_as in option.values()]
         if not named:
             legal = [value for option in options for value in option.values()]
-            advice = f"must be one of {legal} for" if legal else "there is only one"
-            raise ValueError(f"--as {taken_as}: {advice} {title(weights)}")
+            advice = (
+                f"must be one of {legal}" if legal else "leave it out, there is only one network"
+            )
+            raise ValueError(f"--as {taken_as}: {advice} for {title(weights)}")
         weights = replace(weights, computes={**network.UNSEEN, **weights.computes, **named[0]})
     elif len(options) > 1 and next(iter(network.UNSEEN)) not in weights.computes:
         builds = [call(weights.network, {**needed_arguments(weights), **o}) for o in options]

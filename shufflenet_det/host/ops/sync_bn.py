@@ -34,7 +34,7 @@ def sync_bn_forward_output(
     momentum: float | Tensor,
     group_size: int,
 ) -> None:
-    """Write the normalised input to ``norm``, the scaled and shifted input to ``output``; ``std``.
+    """Write ``std``, the normalised input (``norm``), and this scaled and shifted (``output``).
 
     The running statistics are updated, with the unbiased variance.
     """
