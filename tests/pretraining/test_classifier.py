@@ -51,6 +51,14 @@ def twins(request, tmp_path_factory):
     return theirs, ours.eval()
 
 
+def test_dropout_is_active_in_training_only():
+    head = small(dropout=0.5).head
+    maps = torch.rand(2, 1024, 2, 2)
+    assert not torch.equal(head(maps), head(maps))
+    head.eval()
+    assert torch.equal(head(maps), head(maps))
+
+
 @pytest.mark.parametrize("size", [(224, 224), (97, 65)])
 def test_logits_are_torchvisions(twins, size):
     theirs, ours = twins
