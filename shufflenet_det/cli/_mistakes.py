@@ -35,7 +35,8 @@ def sentence(error: BaseException) -> str | None:
             f"out of memory: lower train_dataloader.batch_size or the image size ({_text(error)})"
         )
     if isinstance(error, OSError):
-        return _text(error)
+        named = error.filename and error.strerror
+        return f"{error.strerror}: {error.filename!r}" if named else _text(error)
     if _IN_WORKER.search(str(error)):
         # The traceback of the process is text. The error was raised at its last entry.
         place = re.findall(r'File "([^"]+)", line \d+, in .*\n +(raise\b)?', str(error))[-1]
