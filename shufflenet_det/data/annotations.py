@@ -34,11 +34,12 @@ def read_and_repair(
 
     These are repaired: a byte order mark, backslashes in file names, numbers written as strings,
     annotations without ``id``, ``area`` or ``iscrowd``, and repeated annotation ids. Images
-    without ``width`` and ``height`` get the size of their file, if ``image_root`` is given.
+    without ``width`` and ``height`` get the size of their file.
 
     Args:
         path: The JSON file.
-        image_root: The folder that file names are relative to.
+        image_root: The folder that file names are relative to. None: the folder is searched where
+            an image has no size.
         masks: Read the polygons of ``segmentation`` too; they fill most of COCO's own files.
         keep: Keep the content in memory for the next call, which returns it if the file is
             unchanged.
@@ -88,6 +89,28 @@ def _read_and_repair(
     if not any("segments_info" in entry for entry in content["annotations"][:1]):
         _repair(path, content, repairs, image_root)
     return content, [f"{count} {kind}" for kind, count in repairs.items()]
+
+
+def find_images(annotations: str | Path, content: Json) -> Path:
+    """Look for the images of an annotation file in the usual folders near it.
+
+    Raises:
+        FileNotFoundError: No folder has the first image; the message lists the folders.
+    """
+    parent, stem = Path(annotations).parent, Path(annotations).stem
+    part = stem.removeprefix("instances_")
+    places = [parent, parent / "images", parent / part, parent.parent / part]
+    places += [parent.parent / "images", parent.parent / "images" / part, parent.parent]
+    if not content["images"]:
+        return parent
+    name = str(content["images"][0]["file_name"])
+    for place in places:
+        if (place / name).is_file():
+            return place
+    raise FileNotFoundError(
+        f"{annotations}: its image {name!r} is in none of {', '.join(map(str, places))}: "
+        "name the folder of the images"
+    )
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
@@ -149,9 +172,8 @@ def _repair(
                 image[side] = _number(path, f"{where}.{side}", image[side])
                 repairs["image sizes written as strings were read as numbers"] += 1
         if not isinstance(image.get("width"), int) or not isinstance(image.get("height"), int):
-            if image_root is None:
-                raise ValueError(f"{path}: {where} has no whole numbers 'width' and 'height'")
             try:
+                image_root = image_root or find_images(path, content)
                 image["width"], image["height"] = image_size(Path(image_root, image["file_name"]))
             except (OSError, ValueError) as error:
                 raise ValueError(f"{path}: {where} has no 'width' and 'height': {error}") from error

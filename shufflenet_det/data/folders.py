@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .annotations import Json, read_and_repair
+from .annotations import Json, find_images, read_and_repair
 
 
 def read_dataset(
@@ -16,30 +16,8 @@ def read_dataset(
     Returns:
         The content, the folder that file names are relative to, and a sentence for each repair.
     """
-    content, repairs = read_and_repair(annotations, images or Path(annotations).parent)
-    return content, Path(images) if images else image_root(annotations, content), repairs
-
-
-def image_root(annotations: str | Path, content: Json) -> Path:
-    """Look for the images of an annotation file in the usual folders near it.
-
-    Raises:
-        FileNotFoundError: No folder has the first image; the message lists the folders.
-    """
-    parent, stem = Path(annotations).parent, Path(annotations).stem
-    part = stem.removeprefix("instances_")
-    places = [parent, parent / "images", parent / part, parent.parent / part]
-    places += [parent.parent / "images", parent.parent / "images" / part, parent.parent]
-    if not content["images"]:
-        return parent
-    name = str(content["images"][0]["file_name"])
-    for place in places:
-        if (place / name).is_file():
-            return place
-    raise FileNotFoundError(
-        f"{annotations}: its image {name!r} is in none of {', '.join(map(str, places))}: "
-        "pass the folder with --images"
-    )
+    content, repairs = read_and_repair(annotations, images)
+    return content, Path(images) if images else find_images(annotations, content), repairs
 
 
 def has_content(path: Path) -> bool:

@@ -16,6 +16,7 @@ from shufflenet_det.data.check import (
     check_run_data,
     fix,
 )
+from shufflenet_det.data.folders import read_dataset
 
 CLASSES = ("cat", "dog")
 
@@ -51,6 +52,21 @@ def written(content, path, encoding="utf-8"):
 
 def texts(findings, severity="error"):
     return [str(finding) for finding in findings.of(severity)]
+
+
+def test_images_without_a_size_are_found_in_cocos_layout(content, tmp_path):
+    for folder in ("annotations", "elsewhere"):
+        (tmp_path / folder).mkdir()
+    for image in content["images"]:
+        del image["width"], image["height"]
+        (tmp_path / image["file_name"]).rename(tmp_path / "elsewhere" / image["file_name"])
+    file = written(content, tmp_path / "annotations" / "instances_val2017.json")
+    with pytest.raises(ValueError, match=r"images\[0\] has no 'width' .* '1.jpg' is in none of"):
+        read_dataset(file)
+    (tmp_path / "elsewhere").rename(tmp_path / "val2017")
+    read, root, repairs = read_dataset(file)
+    assert root == tmp_path / "val2017" and "2 images without a size" in repairs[0]
+    assert [(image["width"], image["height"]) for image in read["images"]] == [(80, 60)] * 2
 
 
 def test_a_sound_set_has_no_findings(content, tmp_path):
