@@ -22,11 +22,11 @@ _NAMES = {
     },
     "act_cfg": {},
 }
-# The modules of torch.nn that define the layers of each argument.
-_MODULES = {
-    "conv_cfg": ("conv",),
-    "norm_cfg": ("batchnorm", "instancenorm", "normalization"),
-    "act_cfg": ("activation",),
+# The layers of torch.nn that each argument allows.
+_ALLOWED = {
+    "conv_cfg": ["Conv2d"],
+    "norm_cfg": ["BatchNorm2d", "SyncBatchNorm", "InstanceNorm2d", "GroupNorm"],
+    "act_cfg": nn.modules.activation.__all__,
 }
 
 
@@ -116,12 +116,11 @@ def _layer_class(layer_type: Any, argument: str) -> Any:
     """The class of a layer: given, of torch.nn, or registered in mmengine by mmcv or a user."""
     if not isinstance(layer_type, str):
         return layer_type
-    names, modules = _NAMES[argument], _MODULES[argument]
-    found = getattr(nn, names.get(layer_type, layer_type), None)
-    if getattr(found, "__module__", "").rpartition(".")[2] not in modules:
-        found = MODELS.get(layer_type)
+    names, allowed = _NAMES[argument], _ALLOWED[argument]
+    name = names.get(layer_type, layer_type)
+    found = getattr(nn, name) if name in allowed else MODELS.get(layer_type)
     if found is None:
-        known = ", ".join([*names, f"a class of torch.nn.modules.{' or .'.join(modules)}"])
+        known = ", ".join(dict.fromkeys([*names, *allowed]))
         raise ValueError(
             f"{argument}: unknown type {layer_type!r}: must be {known}, or registered in "
             "mmengine.registry.MODELS"

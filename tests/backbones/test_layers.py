@@ -104,9 +104,9 @@ def test_conv_cfg_is_honoured_for_every_convolution(network, variant, conv_cfg, 
 
 @pytest.mark.parametrize(
     ("argument", "legal"),
-    [("conv_cfg", "Conv,"), ("norm_cfg", "SyncBN"), ("act_cfg", "activation")],
+    [("conv_cfg", "Conv,"), ("norm_cfg", "SyncBN"), ("act_cfg", "LeakyReLU")],
 )
-@pytest.mark.parametrize("type_", ["Relu", "Embedding", "functional"])
+@pytest.mark.parametrize("type_", ["Relu", "LayerNorm", "Module", "functional"])
 def test_a_type_that_is_no_such_layer_is_refused(argument, legal, type_):
     with pytest.raises(ValueError, match=f"{argument}: unknown type '{type_}': must be .*{legal}"):
         ShuffleNetV2(0.5, **{argument: {"type": type_}})
