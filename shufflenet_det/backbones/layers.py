@@ -122,7 +122,7 @@ def _layer_class(layer_type: Any, argument: str) -> Any:
     if found is None:
         known = ", ".join(dict.fromkeys([*names, *allowed]))
         raise ValueError(
-            f"{argument}: unknown type {layer_type!r}: must be {known}, or registered in "
-            "mmengine.registry.MODELS"
+            f"{argument}: unknown type {layer_type!r}: must be {known} of torch.nn, or registered "
+            "in mmengine.registry.MODELS"
         )
     return found
